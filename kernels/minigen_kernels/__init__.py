@@ -1,0 +1,133 @@
+"""Fast arrays-in, arrays-out kernels: the only place that tells NumPy from CuPy.
+
+`backend_of(x).conv2d(x, w, ...)` computes with the backend that x lives on. Every kernel is a
+ladder of rungs with one signature: rung 0 is the formula in plain Python, the last rung is the
+fast one. `use(...)` chooses, for a block, what NumPy arrays are computed with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+if __name__ != "minigen_kernels":
+    # A second copy of every module would mean two JIT caches and two settings of use().
+    raise ImportError(f"import this package as 'minigen_kernels', not as '{__name__}'")
+
+__all__ = ["backend_of", "empty", "namespace_of", "setting", "use"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What NumPy arrays are computed with: see use()."""
+
+    backend: str = "cpu"
+    rung: int | None = None
+    vector_bits: int | None = None
+    own: tuple[tuple[str, Callable[..., Any]], ...] = ()
+
+
+_setting = Setting()
+
+
+def setting() -> Setting:
+    """The choice that is in force now."""
+    return _setting
+
+
+@contextlib.contextmanager
+def use(
+    backend: str | None = None,
+    rung: int | None = None,
+    vector_bits: int | None = None,
+    **own: Callable[..., Any],
+) -> Iterator[None]:
+    """Choose, for a block, what NumPy arrays are computed with.
+
+    backend      "cpu" (Numba) or "emulator" (the CUDA sources, run on the CPU).
+    rung         the rung of every ladder; a ladder that is shorter gives its last rung.
+    vector_bits  128, 256 or 512: the width of the vectors that the CPU kernels are written in.
+    own          kernels of your own by name, e.g. use(conv2d=my_conv2d).
+    """
+    global _setting
+    if backend not in (None, "cpu", "emulator"):
+        raise ValueError(f"use(backend={backend!r}): the backends are 'cpu' and 'emulator'")
+    if vector_bits not in (None, 128, 256, 512):
+        raise ValueError(f"use(vector_bits={vector_bits!r}): choose 128, 256 or 512")
+    if rung is not None and (not isinstance(rung, int) or rung < 0):
+        raise ValueError(f"use(rung={rung!r}): a rung is a whole number from 0 (the formula) up")
+    from . import cpu
+
+    unknown = sorted(set(own) - set(cpu.LADDERS))
+    if unknown:
+        raise ValueError(f"use({unknown[0]}=...): no such kernel; there are {sorted(cpu.LADDERS)}")
+    before = _setting
+    _setting = Setting(
+        backend or before.backend,
+        before.rung if rung is None else rung,
+        vector_bits or before.vector_bits,
+        tuple({**dict(before.own), **own}.items()),
+    )
+    try:
+        yield
+    finally:
+        _setting = before
+
+
+def backend_of(array: Any) -> Any:
+    """The kernels that compute with this kind of array, by name: backend_of(x).conv2d(...)."""
+    if isinstance(array, np.ndarray):
+        return _cpu_backend(_setting)
+    if _is_cupy(array):
+        return _NoCudaRung()
+    raise TypeError(
+        f"no kernels for {type(array).__name__}: give a NumPy array, or a CuPy array on a GPU"
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _cpu_backend(choice: Setting) -> Any:
+    if choice.backend == "emulator":
+        raise NotImplementedError(
+            "use(backend='emulator'): this version has no CUDA kernels yet; use backend='cpu'"
+        )
+    from . import cpu
+
+    kernels = {
+        name: ladder[-1 if choice.rung is None else min(choice.rung, len(ladder) - 1)]
+        for name, ladder in cpu.LADDERS.items()
+    }
+    return SimpleNamespace(**{**kernels, **dict(choice.own)})
+
+
+class _NoCudaRung:
+    """Stands where CUDA kernels will be: says so at the call, by the kernel's name."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotImplementedError(
+            f"the kernel '{name}' has no CUDA rung in this version: "
+            "move the tensors to the CPU with .to('cpu')"
+        )
+
+
+def _is_cupy(array: Any) -> bool:
+    # Looked up rather than imported: whoever holds a CuPy array has imported CuPy already.
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(array, cupy.ndarray)
+
+
+def namespace_of(array: Any) -> ModuleType:
+    """numpy or cupy: the module whose functions take this array."""
+    return sys.modules["cupy"] if _is_cupy(array) else np
+
+
+def empty(shape: int | tuple[int, ...], dtype: Any, like: Any = None) -> Any:
+    """A new array with undefined contents, on the device of `like`: the one door to memory."""
+    return np.empty(shape, dtype) if like is None else namespace_of(like).empty(shape, dtype)

@@ -1,0 +1,272 @@
+"""Function: an operation, written as forward in arrays and backward in Tensors.
+
+Because backward is written with operations on Tensors, it can itself be recorded: that is all that
+derivatives of any order need. A broadcast is undone once, here, for the operations that declare it.
+
+    class Mul(Function):
+        broadcasts = True
+        def forward(self, x, y):
+            return x * y
+        def backward(self, gy):
+            x, y = self.inputs
+            return gy * y if self.needs(0) else None, gy * x if self.needs(1) else None
+
+    z = Mul()(a, b)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from minigen_kernels import namespace_of
+
+from . import tensor as tape
+from .tensor import Tensor
+
+__all__ = ["Function", "broadcast_to", "detect_anomaly", "sum_to"]
+
+_serial = itertools.count()
+_anomaly = False
+
+
+class Function:
+    """One operation, applied once: `Op(**options)(x, y)` computes it and puts it on the tape.
+
+    Class attributes that an operation declares:
+    broadcasts    inputs are broadcast against each other; their gradients are summed back.
+    keeps_inputs  backward reads `self.inputs`; switch it off and nothing of the inputs is held.
+    keeps_output  backward reads `self.output`.
+    is_view       forward returns a view of its first input.
+    """
+
+    broadcasts = False
+    keeps_inputs = True
+    keeps_output = False
+    is_view = False
+
+    parents: tuple[Function | Tensor | None, ...] = ()
+    serial = -1
+    freed = False
+    _made_at = ""
+
+    def forward(self, *arrays: Any) -> Any:
+        """The value, as an array, from the inputs' arrays."""
+        raise TypeError(f"{self.name} defines no forward()")
+
+    def backward(self, gy: Tensor) -> Any:
+        """The cotangent of every input, from that of the output: Tensors, or None."""
+        raise TypeError(f"{self.name} defines no backward()")
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__.lower()
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        first = inputs[0].data
+        for x in inputs:
+            if x.data.dtype is not first.dtype or type(x.data) is not type(first):
+                _check_alike(self.name, inputs)
+        out = Tensor(self.forward(*[x.data for x in inputs]))
+        if self.is_view:
+            out.version = inputs[0].version
+        if _anomaly:
+            self._made_at = _call_site()
+            _check_finite(self, "forward", out.data, inputs)
+        if tape._recording and any(x.requires_grad for x in inputs):
+            self._record(inputs, out)
+        return out
+
+    def _record(self, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        self.parents = tuple(x.node if x.requires_grad else None for x in inputs)
+        self.shapes = tuple(x.data.shape for x in inputs)
+        self.serial = next(_serial)
+        if self.keeps_inputs:
+            self._inputs = inputs
+            self._versions = [x.version[0] for x in inputs]
+        if self.keeps_output:
+            self._output = out.data
+        out.requires_grad = True
+        out.creator = self
+
+    # ---- what backward may read
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The inputs, as Tensors on the tape; an error if one was changed since."""
+        for i, (x, version) in enumerate(zip(self._inputs, self._versions, strict=True)):
+            if x.version[0] != version:
+                raise RuntimeError(
+                    f"backward of {self.name}: input {i} of shape {x.shape} was changed in place "
+                    "(by an optimiser step?) after it was used; compute all gradients first, "
+                    "then step, or run the forward pass again"
+                )
+        return self._inputs
+
+    @property
+    def output(self) -> Tensor:
+        """The output, as a Tensor on the tape."""
+        out = Tensor(self._output)
+        out.creator, out.requires_grad = self, True
+        return out
+
+    def needs(self, i: int) -> bool:
+        """True if this walk wants the gradient of input i."""
+        return self._wanted[i]
+
+    # ---- called by the walk
+
+    def gradients(self, gy: Tensor, wanted: tuple[bool, ...]) -> list[Tensor | None]:
+        """The cotangents of the wanted inputs, of the inputs' shapes."""
+        if self.freed:
+            raise RuntimeError(
+                f"backward through a graph that was freed (at {self.name}): an earlier backward "
+                "pass used it up. Pass retain_graph=True there, or compute the loss again"
+            )
+        self._wanted = wanted
+        gxs = self.backward(gy)
+        gxs = gxs if isinstance(gxs, tuple) else (gxs,)
+        out: list[Tensor | None] = []
+        for i, (gx, want) in enumerate(zip(gxs, wanted, strict=True)):
+            gx = self._fitted(gx, i) if want and gx is not None else None
+            if _anomaly and gx is not None:
+                _check_finite(self, "backward", gx.data, (gy,))
+            out.append(gx)
+        return out
+
+    def _fitted(self, gx: Tensor, i: int) -> Tensor:
+        shape = self.shapes[i]
+        if gx.shape == shape:
+            return gx
+        if self.broadcasts:
+            return sum_to(gx, shape)
+        raise RuntimeError(
+            f"{self.name}.backward returned a gradient of shape {gx.shape} for input {i} of shape "
+            f"{shape}: return that shape, or declare `broadcasts = True`"
+        )
+
+    def free(self) -> None:
+        """Let go of everything that backward would have read."""
+        parents, serial = self.parents, self.serial
+        self.__dict__.clear()
+        self.parents, self.serial, self.freed = parents, serial, True
+
+
+# ---- broadcasting and its undoing: each is the other's derivative
+
+
+class SumTo(Function):
+    """y = x summed over the axes along which `shape` would be broadcast to x's shape."""
+
+    keeps_inputs = False
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+
+    def forward(self, x: Any) -> Any:
+        lead = x.ndim - len(self.shape)
+        axes = tuple(range(lead)) + tuple(
+            lead + i for i, n in enumerate(self.shape) if n == 1 and x.shape[lead + i] != 1
+        )
+        return x.sum(axis=axes, keepdims=True).reshape(self.shape)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return broadcast_to(gy, self.shapes[0])
+
+
+class BroadcastTo(Function):
+    """y = x repeated to `shape` (NumPy's rule)."""
+
+    keeps_inputs = False
+    is_view = True
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+
+    def forward(self, x: Any) -> Any:
+        return namespace_of(x).broadcast_to(x, self.shape)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return sum_to(gy, self.shapes[0])
+
+
+def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Undo a broadcast: x summed until it has this shape."""
+    return x if x.shape == shape else SumTo(shape)(x)
+
+
+def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """x repeated along new axes and axes of size 1 until it has this shape."""
+    if x.shape == shape:
+        return x
+    try:
+        fits = np.broadcast_shapes(x.shape, shape) == tuple(shape)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"broadcast_to: shape {x.shape} does not fit {tuple(shape)}; counted from the last, "
+            "each axis must have the same size, or size 1"
+        )
+    return BroadcastTo(tuple(shape))(x)
+
+
+# ---- errors that teach
+
+
+def _check_alike(name: str, inputs: tuple[Tensor, ...]) -> None:
+    devices = sorted({x.device for x in inputs})
+    if len(devices) > 1:
+        raise TypeError(
+            f"{name}: the inputs are on {' and '.join(devices)}; "
+            f"move them to one device first, e.g. x.to('{devices[0]}')"
+        )
+    dtypes = sorted({str(x.dtype) for x in inputs if x.dtype.kind == "f"})
+    if len(dtypes) > 1:
+        raise TypeError(
+            f"{name}: the inputs are {' and '.join(dtypes)}; "
+            f"convert them to one dtype first, e.g. x.to('{dtypes[0]}')"
+        )
+
+
+@contextlib.contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Inside this block the operation that first makes a NaN or an infinity raises, by name.
+
+    Forward and backward are both watched, which costs a pass over every result.
+    """
+    global _anomaly
+    before, _anomaly = _anomaly, True
+    try:
+        yield
+    finally:
+        _anomaly = before
+
+
+def _check_finite(fn: Function, phase: str, array: Any, sources: tuple[Tensor, ...]) -> None:
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    what = "NaN" if np.isnan(array).any() else "infinity"
+    was = "finite" if all(_all_finite(x.data) for x in sources) else "not finite either"
+    kind = "inputs" if phase == "forward" else "incoming gradient"
+    raise FloatingPointError(
+        f"anomaly: the {phase} of {fn.name} made {what} in an array of shape {array.shape}; "
+        f"its {kind}: {was}. The operation was called at {fn._made_at or 'an unrecorded place'}"
+    )
+
+
+def _all_finite(array: Any) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def _call_site() -> str:
+    """file:line of the innermost caller outside the engine."""
+    for frame in reversed(traceback.extract_stack()):
+        path = frame.filename.replace("\\", "/")
+        if not any(part in path for part in ("minigen/function", "minigen/ops/", "minigen/tensor")):
+            return f"{frame.filename}:{frame.lineno}: {frame.line}"
+    return ""

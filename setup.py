@@ -1,0 +1,59 @@
+"""Packages, where they lie, and what they need. Settings of the tools are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = {}
+exec((HERE / "minigen" / "version.py").read_text(encoding="utf-8"), VERSION)
+
+TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7"]
+PEERS = ["torch==2.13.*"]
+LESSONS = ["jupytext>=1.16,<2", "nbclient>=0.10,<1", "ipykernel>=6.29,<8"]
+NVRTC = ["nvidia-cuda-nvrtc>=13,<14", "cuda-bindings>=13,<14"]
+
+setup(
+    name="minigen",
+    version=VERSION["__version__"],
+    description="Deep generative image models from scratch, down to the last gradient and kernel",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=[
+        "minigen",
+        "minigen.data",
+        "minigen.metrics",
+        "minigen.models",
+        "minigen.nn",
+        "minigen.ops",
+        "minigen.testing",
+        "minigen.training",
+        "minigen_kernels",
+        "minigen_kernels.cpu",
+    ],
+    package_dir={"minigen_kernels": "kernels/minigen_kernels"},
+    package_data={"minigen": ["py.typed"], "minigen_kernels": ["py.typed"]},
+    install_requires=[
+        "numpy>=2.0,<2.5",
+        "numba>=0.61,<0.69",
+        "pillow>=10.1,<14",
+        "rich>=13.7,<16",
+        "tyro>=0.9,<2",
+        "safetensors>=0.4.5,<1",
+        "platformdirs>=4,<5",
+    ],
+    extras_require={
+        "cuda12": ["cupy-cuda12x>=13.3,<15", "numba-cuda[cu12]>=0.4,<1", "cuda-bindings>=12,<13",
+                   "nvidia-cuda-nvrtc-cu12>=12,<13"],
+        "cuda13": ["cupy-cuda13x>=13.6,<15", "numba-cuda[cu13]>=0.18,<1", *NVRTC],
+        "nvrtc": NVRTC,
+        "test": TEST,
+        "peers": PEERS,
+        "lessons": LESSONS,
+        "dev": [*TEST, *PEERS, *LESSONS, *NVRTC, "ruff>=0.6,<1", "pyright>=1.1.380,<2",
+                "build>=1.2,<2"],
+    },
+    entry_points={"console_scripts": ["minigen = minigen.cli:main"]},
+)

@@ -1,0 +1,13 @@
+"""Hypothesis profiles: dev (quick), ci (the gates), thorough (nightly). JIT makes deadlines useless."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile("dev", deadline=None, max_examples=15, suppress_health_check=QUIET)
+settings.register_profile(
+    "ci", deadline=None, max_examples=20, derandomize=True, suppress_health_check=QUIET
+)
+settings.register_profile("thorough", deadline=None, max_examples=300, suppress_health_check=QUIET)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
