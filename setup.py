@@ -5,8 +5,8 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).parent
-VERSION = {}
-exec((HERE / "minigen" / "version.py").read_text(encoding="utf-8"), VERSION)
+# Read, not imported: at build time the package's own dependencies are not installed.
+VERSION = (HERE / "minigen" / "version.py").read_text(encoding="utf-8").split('"')[-2]
 
 TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7"]
 PEERS = ["torch==2.13.*"]
@@ -15,7 +15,7 @@ NVRTC = ["nvidia-cuda-nvrtc>=13,<14", "cuda-bindings>=13,<14"]
 
 setup(
     name="minigen",
-    version=VERSION["__version__"],
+    version=VERSION,
     description="Deep generative image models from scratch, down to the last gradient and kernel",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -27,13 +27,20 @@ __all__ = [
     "Tensor",
     "__version__",
     "check_grad",
+    "data",
     "detect_anomaly",
     "functional",
     "grad",
+    "gradcheck",
+    "images",
+    "metrics",
+    "models",
     "nn",
     "no_grad",
     "ops",
     "optim",
+    "testing",
+    "training",
 ]
 
 _LAZY = {"data", "gradcheck", "images", "metrics", "models", "nn", "optim", "testing", "training"}

@@ -177,7 +177,7 @@ class Tensor:
                 "backward(): this tensor depends on nothing that requires a gradient; create the "
                 "inputs with requires_grad=True, and outside no_grad()"
             )
-        leaves = {node for node in _reachable(self) if isinstance(node, Tensor)}
+        leaves: set[Function | Tensor] = {n for n in _reachable(self) if isinstance(n, Tensor)}
         found = _walk(self, leaves, _cotangent(self, gradient, "backward"), False, retain_graph)
         for leaf, g in found.items():
             assert isinstance(leaf, Tensor)
@@ -298,7 +298,7 @@ def _walk(
                 continue
             wanted = tuple(p is not None and p in leads for p in node.parents)
             for parent, gx in zip(node.parents, node.gradients(g, wanted), strict=True):
-                if gx is not None:
+                if parent is not None and gx is not None:
                     before = cotangents.get(parent)
                     cotangents[parent] = gx if before is None else before + gx
             if not retain_graph:
