@@ -1,0 +1,175 @@
+"""jit: numba.njit with a cache on disk that is never stale and that processes can share.
+
+Numba's own cache forgets to look at functions inlined from other files, and numbers its data files
+by an index that two processes may both extend, so that one can be given the other's code. Here the
+folder's name holds a hash of everything that the machine code depends on, and a data file's name
+is a hash of its key: there is no index, and equal names mean equal contents.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pickle
+import shutil
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from llvmlite import binding
+from numba.core import caching
+
+CompileHook = Callable[[str], None]
+_hook: list[CompileHook] = []
+_said: list[str] = []
+
+
+def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """numba.njit, cached in cache_folder(): @jit or @jit(parallel=True)."""
+    if function is None:
+        return functools.partial(jit, **options)
+    dispatcher = numba.njit(**options)(function)
+    try:
+        dispatcher._cache = _Cache(function)
+    except OSError:  # no folder that we may write to: every process compiles for itself
+        pass
+    return dispatcher
+
+
+def on_compile(hook: CompileHook | None) -> None:
+    """Call hook(name of the function) before each compilation; None: say so once on a terminal."""
+    _hook[:] = [] if hook is None else [hook]
+
+
+def base_folder() -> Path:
+    """Where compiled kernels are kept: 'jit' in $MINIGEN_CACHE or in the user's cache folder."""
+    own = os.environ.get("MINIGEN_CACHE")
+    if own:
+        return Path(own) / "jit"
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "minigen" / "jit"
+
+
+def sources_hash(folder: Path) -> str:
+    """Hash of the names and contents of all Python sources in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        source = path.read_bytes()
+        digest.update(f"{path.name} {len(source)}\n".encode())
+        digest.update(source)
+    return digest.hexdigest()
+
+
+@functools.cache
+def _folder_name() -> str:
+    parts = (
+        sources_hash(Path(__file__).parent),
+        numba.__version__,
+        sys.implementation.cache_tag,
+        binding.get_host_cpu_name(),
+        binding.get_host_cpu_features().flatten(),
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
+
+
+def cache_folder() -> Path:
+    """The folder of the kernels compiled from these sources, by this Numba, for this CPU."""
+    return base_folder() / _folder_name()
+
+
+def cached_files() -> list[Path]:
+    """The compiled kernels on disk, of these sources and of earlier ones."""
+    return sorted(base_folder().glob("*/*.nbc"))
+
+
+def clear_cache() -> int:
+    """Delete all compiled kernels, of these sources and of earlier ones; how many there were."""
+    count = len(cached_files())
+    shutil.rmtree(base_folder(), ignore_errors=True)
+    return count
+
+
+class _Cache(caching.FunctionCache):
+    """Numba's per-function cache, with one file per (function, signature, CPU) and no index."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._name = repr(function)
+        self._py_func = function
+        self._impl = _Impl(function)
+        self._cache_path = str(cache_folder())
+        self._cache_file = _KeyedFiles(cache_folder(), function)
+        self.enable()
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = super().load_overload(sig, target_context)
+        if found is None:
+            _announce(self._py_func.__name__)
+        return found
+
+
+class _Impl(caching.CompileResultCacheImpl):
+    """How a compiled function is turned into data; where it lies is _KeyedFiles' business."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._lineno = function.__code__.co_firstlineno
+        self._locator: Any = self
+        self._py_file = function.__code__.co_filename
+
+    def ensure_cache_path(self) -> None:
+        """_KeyedFiles has made the folder already."""
+
+
+class _KeyedFiles:
+    """Files named after a hash of their key. Nothing is ever looked up by number or by time."""
+
+    def __init__(self, folder: Path, function: Callable[..., Any]) -> None:
+        source = Path(function.__code__.co_filename)
+        self._folder = folder
+        self._stamp = (source.name, hashlib.sha256(source.read_bytes()).hexdigest())
+        self._name = f"{source.stem}.{function.__qualname__}".replace("<", "").replace(">", "")
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} cannot be written to")
+
+    def _path(self, key: Any) -> tuple[Path, str]:
+        full = repr((self._stamp, self._name, key))
+        digest = hashlib.sha256(full.encode()).hexdigest()[:24]
+        return self._folder / f"{self._name}-{digest}.nbc", full
+
+    def save(self, key: Any, data: Any) -> None:
+        path, full = self._path(key)
+        partial = path.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
+        try:
+            partial.write_bytes(pickle.dumps((full, caching.dumps(data)), protocol=-1))
+            os.replace(partial, path)
+        except OSError:  # a full disk, a folder taken away: the code runs all the same
+            partial.unlink(missing_ok=True)
+
+    def load(self, key: Any) -> Any:
+        path, full = self._path(key)
+        try:
+            stored, data = pickle.loads(path.read_bytes())
+        except (OSError, EOFError, pickle.UnpicklingError, ValueError):
+            return None  # absent or cut short: compile again
+        return pickle.loads(data) if stored == full else None
+
+    def flush(self) -> None:
+        for path in self._folder.glob(f"{self._name}-*.nbc"):
+            path.unlink(missing_ok=True)
+
+
+def _announce(name: str) -> None:
+    if _hook:
+        _hook[0](name)
+    elif not _said and sys.stderr.isatty():
+        _said.append(name)
+        print("compiling CPU kernels (first run only) ...", file=sys.stderr)
