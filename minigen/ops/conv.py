@@ -1,0 +1,246 @@
+"""conv2d, conv_transpose2d and conv2d_weight: three partial derivatives of one trilinear form.
+
+    T(x, w, y) = Σ x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q] · y[n,o,i,j]
+
+with stride s, padding P and dilation d. conv2d is ∂T/∂y, conv_transpose2d ∂T/∂x, conv2d_weight
+∂T/∂w, so the backward of each is the other two, and derivatives of every order stay among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from minigen_kernels import backend_of
+
+from ..function import Function
+from ..tensor import Tensor
+from .shape import pad
+
+__all__ = ["conv2d", "conv2d_weight", "conv_transpose2d"]
+
+IntOrPair = int | Sequence[int]
+Pair = tuple[int, int]
+
+
+class Conv2d(Function):
+    """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]"""
+
+    def __init__(self, **geometry: Any):
+        self.geometry = geometry
+
+    def forward(self, x: Any, w: Any, b: Any = None) -> Any:
+        return backend_of(x).conv2d(x, w, b, **self.geometry)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+        x, w, *b = self.inputs
+        gx = _image_of(x.shape, gy, w, self.geometry) if self.needs(0) else None
+        gw = Conv2dWeight(w.shape[2:], **self.geometry)(x, gy) if self.needs(1) else None
+        return (gx, gw, *[gy.sum((0, 2, 3)) if self.needs(2) else None for _ in b])
+
+
+class ConvTranspose2d(Function):
+    """x[n,c, i·s+p·d-P, j·s+q·d-P] = b[c] + Σ_{o,i,j,p,q} y[n,o,i,j] · w[o,c,p,q]"""
+
+    def __init__(self, output_padding: Pair, **geometry: Any):
+        self.output_padding = output_padding
+        self.geometry = geometry
+
+    def forward(self, y: Any, w: Any, b: Any = None) -> Any:
+        kernels = backend_of(y)
+        return kernels.conv_transpose2d(
+            y, w, b, output_padding=self.output_padding, **self.geometry
+        )
+
+    def backward(self, gx: Tensor) -> tuple[Tensor | None, ...]:
+        y, w, *b = self.inputs
+        gy = Conv2d(**self.geometry)(gx, w) if self.needs(0) else None
+        gw = Conv2dWeight(w.shape[2:], **self.geometry)(gx, y) if self.needs(1) else None
+        return (gy, gw, *[gx.sum((0, 2, 3)) if self.needs(2) else None for _ in b])
+
+
+class Conv2dWeight(Function):
+    """w[o,c,p,q] = Σ_{n,i,j} x[n,c, i·s+p·d-P, j·s+q·d-P] · y[n,o,i,j]"""
+
+    def __init__(self, kernel_size: Pair, **geometry: Any):
+        self.kernel_size = kernel_size
+        self.geometry = geometry
+
+    def forward(self, x: Any, y: Any) -> Any:
+        return backend_of(x).conv2d_weight(x, y, self.kernel_size, **self.geometry)
+
+    def backward(self, gw: Tensor) -> tuple[Tensor | None, ...]:
+        x, y = self.inputs
+        gx = _image_of(x.shape, y, gw, self.geometry) if self.needs(0) else None
+        gy = Conv2d(**self.geometry)(x, gw) if self.needs(1) else None
+        return gx, gy
+
+
+def _image_of(shape: tuple[int, ...], y: Tensor, w: Tensor, geometry: dict[str, Any]) -> Tensor:
+    """∂T/∂x with this shape: where the stride does not divide, the last pixels of x were unused."""
+    stride, padding, dilation = geometry["stride"], geometry["padding"], geometry["dilation"]
+    unused = tuple(
+        shape[2 + a]
+        - ((y.shape[2 + a] - 1) * stride[a] - 2 * padding[a])
+        - (dilation[a] * (w.shape[2 + a] - 1) + 1)
+        for a in (0, 1)
+    )
+    return ConvTranspose2d(unused, **geometry)(y, w)  # type: ignore[arg-type]
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair | str = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]
+
+    input    (N, C, H, W) or (C, H, W); weight (O, C/groups, kh, kw); bias (O,).
+    padding  numbers of zero pixels, "valid" (none), or "same": as large an output as the input,
+             with the odd pixel of padding at the right and at the bottom; stride 1 only.
+    """
+    stride, dilation = _pair("conv2d", "stride", stride), _pair("conv2d", "dilation", dilation)
+    x = _batched("conv2d", input, weight, bias, groups, channels=weight.shape[1:2], bias_axis=0)
+    x, padding = _padded(x, weight.shape[2:], stride, padding, dilation)
+    conv = Conv2d(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    y = conv(x, weight) if bias is None else conv(x, weight, bias)
+    return y if input.ndim == 4 else y.reshape(y.shape[1:])
+
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    output_padding: IntOrPair = 0,
+    groups: int = 1,
+    dilation: IntOrPair = 1,
+) -> Tensor:
+    """x[n,c, i·s+p·d-P, j·s+q·d-P] = b[c] + Σ_{o,i,j,p,q} y[n,o,i,j] · w[o,c,p,q]
+
+    The adjoint of conv2d in x. input (N, O, h, w) or (O, h, w); weight (O, C/groups, kh, kw); bias
+    (C,). The output has H = (h-1)·s - 2P + d·(kh-1) + output_padding + 1 rows, and columns likewise.
+    """
+    name = "conv_transpose2d"
+    s, d = _pair(name, "stride", stride), _pair(name, "dilation", dilation)
+    extra = _pair(name, "output_padding", output_padding, least=0)
+    if any(extra[a] >= max(s[a], d[a]) for a in (0, 1)):
+        raise ValueError(
+            f"{name}: output_padding {extra} must be smaller than stride {s} or dilation {d}"
+        )
+    geometry = {
+        "stride": s,
+        "padding": _pair(name, "padding", padding, least=0),
+        "dilation": d,
+        "groups": groups,
+    }
+    y = _batched(name, input, weight, bias, groups, channels=weight.shape[:1], bias_axis=1)
+    # Whole strides of extra output are rows of zeros in y: what is left is smaller than the stride.
+    rows, cols = extra[0] // s[0], extra[1] // s[1]
+    if rows or cols:
+        y = pad(y, (0, cols, 0, rows))
+    conv = ConvTranspose2d((extra[0] % s[0], extra[1] % s[1]), **geometry)
+    x = conv(y, weight) if bias is None else conv(y, weight, bias)
+    return x if input.ndim == 4 else x.reshape(x.shape[1:])
+
+
+def conv2d_weight(
+    input: Tensor,
+    gy: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """gw[o,c,p,q] = Σ_{n,i,j} x[n,c, i·s+p·d-P, j·s+q·d-P] · gy[n,o,i,j]: conv2d's slope in w.
+
+    input (N, C, H, W); gy (N, O, h, w), as large as conv2d's output; the result is
+    (O, C/groups, kh, kw).
+    """
+    name = "conv2d_weight"
+    geometry = {
+        "stride": _pair(name, "stride", stride),
+        "padding": _pair(name, "padding", padding, least=0),
+        "dilation": _pair(name, "dilation", dilation),
+        "groups": groups,
+    }
+    return Conv2dWeight(_pair(name, "kernel_size", kernel_size), **geometry)(input, gy)
+
+
+# ---- arguments
+
+
+def _pair(op: str, argument: str, value: Any, least: int = 1) -> Pair:
+    """(rows, columns) of a number or of one or two numbers."""
+    numbers = tuple(value) if isinstance(value, Sequence) else (value,)
+    whole = all(hasattr(n, "__index__") for n in numbers)
+    if len(numbers) not in (1, 2) or not whole or min(numbers) < least:
+        raise ValueError(
+            f"{op}: {argument}={value!r} must be a whole number of at least {least}, or a pair"
+        )
+    return int(numbers[0]), int(numbers[-1])
+
+
+def _padded(
+    x: Tensor, kernel: tuple[int, ...], stride: Pair, padding: IntOrPair | str, dilation: Pair
+) -> tuple[Tensor, Pair]:
+    """x and the padding that is left for the kernel to do, which pads both sides equally."""
+    if not isinstance(padding, str):
+        return x, _pair("conv2d", "padding", padding, least=0)
+    if padding == "valid":
+        return x, (0, 0)
+    if padding != "same":
+        raise ValueError(f"conv2d: padding={padding!r} must be 'same', 'valid', or numbers")
+    if stride != (1, 1):
+        raise ValueError(
+            f"conv2d: padding='same' needs stride 1, not {stride}; give the padding in numbers"
+        )
+    rows, cols = (dilation[a] * (kernel[a] - 1) for a in (0, 1))
+    if rows % 2 or cols % 2:
+        x = pad(x, (0, cols % 2, 0, rows % 2))
+    return x, (rows // 2, cols // 2)
+
+
+def _batched(
+    op: str,
+    x: Tensor,
+    w: Tensor,
+    b: Tensor | None,
+    groups: int,
+    channels: tuple[int, ...],
+    bias_axis: int,
+) -> Tensor:
+    """x as (N, C, H, W), once the shapes are known to fit; errors in the terms of the caller."""
+    if w.ndim != 4 or x.ndim not in (3, 4):
+        layout = "(O, C/groups, kh, kw)" if op == "conv2d" else "(C_in, C_out/groups, kh, kw)"
+        raise ValueError(
+            f"{op}: the input has shape {x.shape} and the weight {w.shape}; they must be "
+            f"(N, C, H, W) or (C, H, W), and {layout}"
+        )
+    for name, value in (("input", x), ("weight", w)):
+        if value.dtype.kind != "f":
+            raise TypeError(f"{op}: the {name} is {value.dtype}; convert it, e.g. .to('float32')")
+    if not isinstance(groups, int) or groups < 1 or w.shape[0] % groups:
+        raise ValueError(
+            f"{op}: groups={groups!r} must be at least 1 and divide axis 0 of the weight {w.shape}"
+        )
+    takes = channels[0] * (groups if op == "conv2d" else 1)
+    if x.shape[-3] != takes:
+        raise ValueError(
+            f"{op}: axis {x.ndim - 3} of the input {x.shape} has {x.shape[-3]} channels, but the "
+            f"weight {w.shape} with groups={groups} takes {takes}; an input of shape "
+            f"{(*x.shape[:-3], takes, *x.shape[-2:])} would fit"
+        )
+    out = w.shape[0] if bias_axis == 0 else w.shape[1] * groups
+    if b is not None and b.shape != (out,):
+        raise ValueError(
+            f"{op}: the bias has shape {b.shape}, but the output has {out} channels: "
+            f"a bias of shape ({out},) would fit"
+        )
+    return x if x.ndim == 4 else x.reshape((1, *x.shape))
