@@ -86,7 +86,7 @@ def grid(
 def strip(
     rows: Sequence, pad: int = 2, scale: int = 1, value_range: tuple[float, float] | None = None
 ) -> Image.Image:
-    """One row per sequence of images (N, C, H, W), such as interpolations or before-and-after pairs.
+    """One row per sequence of images (N, C, H, W), as for interpolations or completions.
 
     All rows have the same shape; the value range is chosen once for all of them.
     """
@@ -106,6 +106,15 @@ def png_bytes(image: Image.Image) -> bytes:
 def save_png(image: Image.Image, path: str | Path) -> Path:
     """Write the picture as PNG, whole or not at all; OutputError when it cannot be written."""
     return write_atomically(path, png_bytes(image))
+
+
+def load_png(path: str | Path) -> Image.Image:
+    """A picture that save_png wrote."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        picture.load()
+    return picture
 
 
 def save_gif(frames: Iterable[Image.Image], path: str | Path, *, ms: int = 120) -> Path:
