@@ -21,7 +21,7 @@ if __name__ != "minigen_kernels":
     # A second copy of every module would mean two JIT caches and two settings of use().
     raise ImportError(f"import this package as 'minigen_kernels', not as '{__name__}'")
 
-__all__ = ["backend_of", "empty", "namespace_of", "setting", "use"]
+__all__ = ["backend_of", "empty", "namespace_of", "setting", "to_device", "use"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,3 +131,21 @@ def namespace_of(array: Any) -> ModuleType:
 def empty(shape: int | tuple[int, ...], dtype: Any, like: Any = None) -> Any:
     """A new array with undefined contents, on the device of `like`: the one door to memory."""
     return np.empty(shape, dtype) if like is None else namespace_of(like).empty(shape, dtype)
+
+
+def to_device(array: Any, device: str) -> Any:
+    """The array on "cpu", "cuda" or "cuda:i"; where it already is, it is not copied."""
+    kind, _, number = device.partition(":")
+    if kind == "cpu":
+        return array if isinstance(array, np.ndarray) else array.get()
+    if kind != "cuda" or not (number or "0").isdecimal():
+        raise ValueError(f"device {device!r}: the devices are 'cpu', 'cuda' and 'cuda:0', 'cuda:1' ...")
+    try:
+        import cupy
+    except ImportError:
+        raise ImportError(
+            f"device {device!r} needs CuPy and an NVIDIA GPU: pip install 'minigen[cuda13]'"
+            " (or cuda12), or stay on 'cpu'"
+        ) from None
+    with cupy.cuda.Device(int(number or 0)):
+        return cupy.asarray(array)

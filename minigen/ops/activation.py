@@ -1,0 +1,272 @@
+"""Activations, element by element, and softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from minigen_kernels import backend_of, namespace_of
+
+from ..function import Function
+from ..tensor import Tensor, is_recording
+from .axes import axis_of, either_names
+from .choice import where
+from .elementwise import exp, expm1, tanh
+from .operands import floating, to
+
+__all__ = [
+    "elu", "gelu", "leaky_relu", "log_softmax", "logsigmoid", "relu", "sigmoid", "silu", "softmax",
+    "softplus",
+]  # fmt: skip
+
+
+class Relu(Function):
+    """y = max(x, 0), with slope 0 at 0"""
+
+    keeps_inputs = False
+    keeps_output = True
+
+    def forward(self, x: Any) -> Any:
+        return namespace_of(x).maximum(x, 0)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return Masked(self._output > 0)(gy)
+
+
+class Masked(Function):
+    """y = x where the mask is 1, 0 where it is 0"""
+
+    keeps_inputs = False
+
+    def __init__(self, mask: Any):
+        self.mask = mask
+
+    def forward(self, x: Any) -> Any:
+        return x * self.mask
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return Masked(self.mask)(gy)
+
+
+def relu(input: Tensor) -> Tensor:
+    """max(x, 0); the slope at 0 is 0."""
+    return Relu()(input)
+
+
+class LeakyRelu(Function):
+    """y = x where x > 0, slope · x elsewhere"""
+
+    def __init__(self, slope: float):
+        self.slope = slope
+
+    def forward(self, x: Any) -> Any:
+        xp = namespace_of(x)
+        if not 0 <= self.slope <= 1:
+            return xp.where(x > 0, x, x * self.slope)
+        y = xp.asarray(x * self.slope)
+        return xp.maximum(x, y, out=y)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        x = self.inputs[0].data
+        xp, slope = namespace_of(x), x.dtype.type(self.slope)
+        slopes = xp.maximum(x > 0, slope) if 0 <= slope <= 1 else xp.where(x > 0, 1, slope)
+        return gy * Tensor(slopes)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, negative_slope · x elsewhere."""
+    return LeakyRelu(negative_slope)(floating(input))
+
+
+def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, alpha · (eˣ - 1) elsewhere."""
+    x = floating(input)
+    positive = x.data > 0
+    return where(positive, x, expm1(where(positive, 0.0, x)) * alpha)
+
+
+class Sigmoid(Function):
+    """y = 1 / (1 + e⁻ˣ)"""
+
+    keeps_inputs = False
+    keeps_output = True
+
+    def forward(self, x: Any) -> Any:
+        return sigmoid_of(x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        y = self.output
+        return gy * (y * (1.0 - y))
+
+
+def sigmoid_of(x: Any) -> Any:
+    """1 / (1 + e⁻ˣ) of an array."""
+    xp = namespace_of(x)
+    with np.errstate(all="ignore"):
+        y = xp.asarray(xp.exp(-x))
+        y += 1
+        return xp.reciprocal(y, out=y)
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + e⁻ˣ)"""
+    return Sigmoid()(floating(input))
+
+
+class Silu(Function):
+    """y = x · σ(x)"""
+
+    def forward(self, x: Any) -> Any:
+        return x * sigmoid_of(x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        (x,) = self.inputs
+        s = sigmoid(x)
+        return gy * (s * (x * (1.0 - s) + 1.0))
+
+
+def silu(input: Tensor) -> Tensor:
+    """x / (1 + e⁻ˣ)"""
+    return Silu()(floating(input))
+
+
+class Softplus(Function):
+    """y = ln(1 + exp(β·x)) / β, and x where β·x > threshold"""
+
+    def __init__(self, beta: float, threshold: float):
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, x: Any) -> Any:
+        xp = namespace_of(x)
+        t = x * self.beta
+        y = xp.maximum(t, 0) + xp.log1p(xp.exp(-xp.abs(t)))
+        return xp.where(t > self.threshold, x, y / self.beta)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        (x,) = self.inputs
+        straight = x.data * self.beta > self.threshold
+        return gy * where(straight, 1.0, sigmoid(x * self.beta))
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """ln(1 + exp(beta·x)) / beta; x itself where beta·x > threshold."""
+    return Softplus(beta, threshold)(floating(input))
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """ln σ(x) = -ln(1 + e⁻ˣ), exact for large |x|."""
+    return -Softplus(1.0, np.inf)(-floating(input))
+
+
+class Softmax(Function):
+    """y = exp x / Σ exp x along an axis"""
+
+    keeps_inputs = False
+    keeps_output = True
+
+    def __init__(self, axis: int):
+        self.axis = axis
+
+    def forward(self, x: Any) -> Any:
+        xp = namespace_of(x)
+        if not x.size:
+            return x.copy()
+        with np.errstate(all="ignore"):
+            y = xp.asarray(x - x.max(axis=self.axis, keepdims=True))
+            xp.exp(y, out=y)
+            y /= y.sum(axis=self.axis, keepdims=True)
+        return y
+
+    def backward(self, gy: Tensor) -> Tensor:
+        y = self.output
+        return y * (gy - (gy * y).sum(self.axis, True))
+
+
+class LogSoftmax(Function):
+    """y = x - ln Σ exp x along an axis"""
+
+    keeps_inputs = False
+    keeps_output = True
+
+    def __init__(self, axis: int):
+        self.axis = axis
+
+    def forward(self, x: Any) -> Any:
+        xp = namespace_of(x)
+        if not x.size:
+            return x.copy()
+        with np.errstate(all="ignore"):
+            y = xp.asarray(x - x.max(axis=self.axis, keepdims=True))
+            y -= xp.log(xp.exp(y).sum(axis=self.axis, keepdims=True))
+        return y
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return gy - exp(self.output) * gy.sum(self.axis, True)
+
+
+def _along(op: str, input: Tensor, dim: int, dtype: Any) -> tuple[Tensor, int]:
+    x = floating(input) if dtype is None else to(input, dtype)
+    return x, axis_of(op, dim, x.ndim)
+
+
+@either_names
+def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """exp x / Σ exp x along an axis."""
+    x, axis = _along("softmax", input, dim, dtype)
+    return Softmax(axis)(x) if x.ndim else Softmax(0)(x.reshape(1)).reshape(())
+
+
+@either_names
+def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """x - ln Σ exp x along an axis, exact for large |x|."""
+    x, axis = _along("log_softmax", input, dim, dtype)
+    return LogSoftmax(axis)(x) if x.ndim else LogSoftmax(0)(x.reshape(1)).reshape(())
+
+
+class Gelu(Function):
+    """y = x · Φ(x), with Φ the normal distribution function or its approximation by tanh"""
+
+    def __init__(self, approximate: str):
+        self.approximate = approximate
+
+    def forward(self, x: Any) -> Any:
+        return backend_of(x).gelu(x, self.approximate)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        (x,) = self.inputs
+        if not is_recording():
+            return Tensor(backend_of(gy.data).gelu_backward(gy.data, x.data, self.approximate))
+        if self.approximate == "none":  # Φ(x) = y / x has no value at 0, so Φ is a Function itself
+            return gy * (Phi()(x) + x * exp(x * x * -0.5) * PHI_0)
+        inner = x * (x * x * TANH_CUBIC + 1.0) * TANH_SCALE
+        t = tanh(inner)
+        slope = (x * x * (3 * TANH_CUBIC) + 1.0) * TANH_SCALE
+        return gy * ((t + 1.0) * 0.5 + x * (1.0 - t * t) * slope * 0.5)
+
+
+PHI_0 = float(1 / np.sqrt(2 * np.pi))  # the normal density at 0
+TANH_SCALE, TANH_CUBIC = float(np.sqrt(2 / np.pi)), 0.044715
+
+
+class Phi(Function):
+    """y = Φ(x), the normal distribution function"""
+
+    def forward(self, x: Any) -> Any:
+        xp = namespace_of(x)
+        x = xp.clip(x, -40, 40)  # where Φ is 0 and 1 already, and ∞ · 0 is no concern
+        y = backend_of(x).gelu(x, "none")
+        return xp.where(x == 0, x.dtype.type(0.5), y / xp.where(x == 0, x.dtype.type(1), x))
+
+    def backward(self, gy: Tensor) -> Tensor:
+        (x,) = self.inputs
+        return gy * (exp(x * x * -0.5) * PHI_0)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x · Φ(x), with the normal distribution function Φ; or, if approximate="tanh",
+
+    x · (1 + tanh(√(2/π) · (x + 0.044715·x³))) / 2. Source: Hendrycks and Gimpel, arXiv:1606.08415.
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate={approximate!r} must be 'none' or 'tanh'")
+    return Gelu(approximate)(floating(input))
