@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class MinigenError(Exception):
-    """Something a person can put right: one line that names what is wrong, the values, the remedy."""
+    """What a person can put right: one line that names the fault, the values and the remedy."""
 
     exit_code = 1
 

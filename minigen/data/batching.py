@@ -1,4 +1,4 @@
-"""Endless shuffled batches whose position is three integers, so that a resumed run sees the same data."""
+"""Endless shuffled batches whose position is a few integers: a resumed run sees the same data."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ class Batches:
 
     def _epoch_order(self) -> np.ndarray:
         if self._order is None or self._order[0] != self.epoch:
-            order = permutation(self.n, self.seed, self.epoch) if self.shuffle else np.arange(self.n)
+            order = (
+                permutation(self.n, self.seed, self.epoch) if self.shuffle else np.arange(self.n)
+            )
             self._order = (self.epoch, order)
         return self._order[1]
 

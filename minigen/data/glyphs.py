@@ -16,6 +16,7 @@ import string
 import numpy as np
 
 from minigen.data.imageset import ImageSet
+from minigen.data.views import draw_views, view_corners
 from minigen.errors import DataError, UsageError
 
 SIZE = 28  # pixels, as MNIST
@@ -30,7 +31,6 @@ CHARACTERS = {
     "letters": string.ascii_uppercase,
     "all": string.digits + string.ascii_uppercase,
 }
-CHUNK = 500  # pictures per call of Pillow, whose time grows faster than the size of its result
 STREAMS = {"train": 0, "test": 1}
 
 
@@ -45,15 +45,25 @@ def glyphs(
     alphabet = CHARACTERS.get(characters)
     if alphabet is None or split not in STREAMS:
         raise UsageError(
-            f'glyphs has characters {", ".join(CHARACTERS)} and splits {", ".join(STREAMS)}, '
+            f"glyphs has characters {', '.join(CHARACTERS)} and splits {', '.join(STREAMS)}, "
             f'not characters "{characters}" with split "{split}".'
         )
     n = {"train": 20_000, "test": 4_000}[split] if n is None else n
     rng = np.random.Generator(np.random.PCG64([seed, STREAMS[split]]))
     labels = rng.permutation(np.arange(n) % len(alphabet)).astype(np.int64)
+    kinds = len(STROKES) * len(SOFTNESS)
+    cells = labels * kinds + rng.integers(kinds, size=n)
+    corners = view_corners(
+        half=SIZE / 2,
+        shift=SHIFT * rng.uniform(-1, 1, (2, n)),
+        angle=np.radians(DEGREES) * rng.uniform(-1, 1, n),
+        shear=SHEAR * rng.uniform(-1, 1, n),
+        zoom=ZOOM / rng.uniform(*SCALE, (2, n)),
+        middle=CELL / 2,
+    )
     return ImageSet(
         name="glyphs",
-        images=_draw(_atlas(alphabet), labels, rng)[:, None],
+        images=draw_views(_atlas(alphabet), CELL, cells, corners, SIZE)[:, None],
         labels=labels,
         class_names=tuple(alphabet),
         split=split,
@@ -92,43 +102,3 @@ def default_font(size: float):
             "install a standard wheel with: pip install --force-reinstall pillow"
         )
     return ImageFont.load_default(size=size)
-
-
-def _draw(atlas, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One random view of a master of each label's character, uint8 (N, SIZE, SIZE).
-
-    Pillow's mesh transform maps one quadrilateral of the atlas to each box of a tall picture.
-    """
-    from PIL import Image
-
-    n, kinds = len(labels), len(STROKES) * len(SOFTNESS)
-    cells = labels * kinds + rng.integers(kinds, size=n)
-    quads = _view_corners(n, rng)
-    quads[:, 1::2] += CELL * cells[:, None]
-    images = np.empty((n, SIZE, SIZE), np.uint8)
-    for start in range(0, n, CHUNK):
-        part = quads[start : start + CHUNK].tolist()
-        boxes = [(0, SIZE * i, SIZE, SIZE * (i + 1)) for i in range(len(part))]
-        view = atlas.transform(
-            (SIZE, SIZE * len(part)),
-            Image.Transform.MESH,
-            list(zip(boxes, part, strict=True)),
-            Image.Resampling.BILINEAR,
-        )
-        images[start : start + CHUNK] = np.asarray(view).reshape(-1, SIZE, SIZE)
-    return images
-
-
-def _view_corners(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Where a picture's corners lie in its master: x, y of the top left, bottom left, bottom right
-    and top right corner, float64 (N, 8)."""
-    angle = np.radians(DEGREES) * rng.uniform(-1, 1, n)
-    shear = SHEAR * rng.uniform(-1, 1, n)
-    scale = rng.uniform(*SCALE, (2, n))
-    shift = SHIFT * rng.uniform(-1, 1, (2, n))
-    signs = np.array([[-1, -1, 1, 1], [-1, 1, 1, -1]])[:, :, None]
-    dx, dy = signs * (SIZE / 2) - shift[:, None]  # (4, N) each: corner - centre - shift
-    dx, dy = np.cos(angle) * dx + np.sin(angle) * dy, np.cos(angle) * dy - np.sin(angle) * dx
-    dx += shear * dy
-    corners = CELL / 2 + ZOOM * np.stack([dx / scale[0], dy / scale[1]])  # (2, 4, N)
-    return corners.transpose(2, 1, 0).reshape(n, 8)

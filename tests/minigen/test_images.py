@@ -36,7 +36,9 @@ def test_every_image_lies_in_its_place(n, channels, height, width, columns, pad,
     for i in range(n):
         row, column = divmod(i, across)
         y, z = pad + row * (height + pad), pad + column * (width + pad)
-        np.testing.assert_array_equal(pixels[y : y + height, z : z + width], x[i].transpose(1, 2, 0))
+        np.testing.assert_array_equal(
+            pixels[y : y + height, z : z + width], x[i].transpose(1, 2, 0)
+        )
 
 
 @pytest.mark.parametrize("low", [-1.0, 0.0])
