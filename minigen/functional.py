@@ -14,6 +14,7 @@ from .ops.activation import (
     softmax,
     softplus,
 )
+from .ops.attention import attention_weights, scaled_dot_product_attention
 from .ops.choice import (
     abs,
     clamp,
@@ -28,6 +29,7 @@ from .ops.choice import (
     sign,
     where,
 )
+from .ops.conv import conv2d, conv2d_weight, conv_transpose2d
 from .ops.elementwise import (
     add,
     cos,
@@ -46,10 +48,26 @@ from .ops.elementwise import (
     sub,
     tanh,
 )
-from .ops.indexing import gather, one_hot, scatter_add
+from .ops.indexing import embedding, gather, index_select, one_hot, scatter_add
+from .ops.interpolate import interpolate
 from .ops.linear import linear, matmul
+from .ops.loss import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    gaussian_kl,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+)
+from .ops.norm import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+)
 from .ops.padding import pad
-from .ops.random import dropout
+from .ops.pool import avg_pool2d, max_pool2d
+from .ops.random import dropout, rand, rand_like, randn, randn_like
 from .ops.reduce import (
     amax,
     amin,
@@ -93,14 +111,23 @@ __all__ = [
     "amin",
     "argmax",
     "argmin",
+    "attention_weights",
+    "avg_pool2d",
+    "batch_norm",
+    "binary_cross_entropy_with_logits",
     "cat",
     "chunk",
     "clamp",
+    "conv2d",
+    "conv2d_weight",
+    "conv_transpose2d",
     "cos",
+    "cross_entropy",
     "cumsum",
     "div",
     "dropout",
     "elu",
+    "embedding",
     "eq",
     "exp",
     "expand",
@@ -108,9 +135,16 @@ __all__ = [
     "flatten",
     "flip",
     "gather",
+    "gaussian_kl",
     "ge",
     "gelu",
+    "group_norm",
     "gt",
+    "index_select",
+    "instance_norm",
+    "interpolate",
+    "l1_loss",
+    "layer_norm",
     "le",
     "leaky_relu",
     "linear",
@@ -122,24 +156,32 @@ __all__ = [
     "lt",
     "matmul",
     "max",
+    "max_pool2d",
     "maximum",
     "mean",
     "min",
     "minimum",
+    "mse_loss",
     "mul",
     "ne",
     "neg",
+    "nll_loss",
     "norm",
     "one_hot",
     "pad",
     "permute",
     "pow",
     "prod",
+    "rand",
+    "rand_like",
+    "randn",
+    "randn_like",
     "relu",
     "repeat",
     "reshape",
     "roll",
     "rsqrt",
+    "scaled_dot_product_attention",
     "scatter_add",
     "sigmoid",
     "sign",

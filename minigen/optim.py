@@ -128,7 +128,8 @@ class Optimizer:
 class SGD(Optimizer):
     """m ← momentum·m + (1 - dampening)·g, p ← p - lr·m
 
-    g is the gradient plus weight_decay·p, and at first m ← g. nesterov=True moves along g + momentum·m instead of m.
+    g is the gradient plus weight_decay·p, and at first m ← g.
+    nesterov=True moves along g + momentum·m instead of m.
     """
 
     slots = ("momentum_buffer",)

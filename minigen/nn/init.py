@@ -140,7 +140,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, *, rng: Generator | None =
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0, *, rng: Generator | None = None) -> Tensor:
-    """tensor ← gain · Q with orthonormal rows, or columns if there are more rows (Saxe et al. 2014)."""
+    """tensor ← gain · Q: orthonormal rows, or columns if these are fewer (Saxe et al. 2014)."""
     rng = needed(rng, "orthogonal_")
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_ needs 2 axes or more, not {tensor.shape}")

@@ -67,8 +67,8 @@ class MultiheadAttention(Module):
         """(out, weights); weights is None with need_weights=False, which runs the fused kernel.
 
         key_padding_mask  (N, S) or (S,): True, or -inf, where a key is padding.
-        attn_mask         (T, S) or (N·heads, T, S): True where t may NOT attend to s, or added to the
-                          scores. (As in torch: scaled_dot_product_attention has True for may.)
+        attn_mask         (T, S) or (N·heads, T, S): True where t may NOT attend to s, or added to
+                          the scores. (scaled_dot_product_attention has True for may: as torch.)
         is_causal         t attends to s ≤ t; may be combined with the masks.
         The weights are (N, T, S), the mean over the heads; average_attn_weights=False gives
         (N, heads, T, S).

@@ -15,7 +15,7 @@ from minigen_kernels import backend_of
 
 from ..function import Function
 from ..tensor import Tensor
-from .shape import pad
+from .padding import pad
 
 __all__ = ["conv2d", "conv2d_weight", "conv_transpose2d"]
 
@@ -124,7 +124,7 @@ def conv_transpose2d(
     """x[n,c, i·s+p·d-P, j·s+q·d-P] = b[c] + Σ_{o,i,j,p,q} y[n,o,i,j] · w[o,c,p,q]
 
     The adjoint of conv2d in x. input (N, O, h, w) or (O, h, w); weight (O, C/groups, kh, kw); bias
-    (C,). The output has H = (h-1)·s - 2P + d·(kh-1) + output_padding + 1 rows, and columns likewise.
+    (C,). The output has (h-1)·s - 2P + d·(kh-1) + output_padding + 1 rows, and columns likewise.
     """
     name = "conv_transpose2d"
     s, d = _pair(name, "stride", stride), _pair(name, "dilation", dilation)
