@@ -3,14 +3,15 @@
     discriminator:  minimise  E softplus(-D(x)) + E softplus(D(G(z)))      z ~ N(0, 1)
     generator:      minimise  E softplus(-D(G(z)))
 
-D gives logits, so these are -E log σ(D(x)) - E log(1 - σ(D(G(z)))) and -E log σ(D(G(z))). The generator's form is the non-saturating one: its slope does not vanish while D
-still wins easily, as that of E log(1 - σ(D(G(z)))) would.
+D gives logits, so these are -E log σ(D(x)) - E log(1 - σ(D(G(z)))) and -E log σ(D(G(z))).
+The generator's form is the non-saturating one: its slope does not vanish while D still wins easily,
+as that of E log(1 - σ(D(G(z)))) would.
 
 Source: Radford, Metz and Chintala, "Unsupervised representation learning with deep convolutional
 generative adversarial networks", 2016; Goodfellow et al., "Generative adversarial nets", 2014.
 
 Preset "32" is the usual network: 100 → 256 → 128 → 64 → channels, Adam 2e-4, β (0.5, 0.999),
-batches of 64. Deviations, in preset "28" only, are explained at each field of Config. In both presets:
+batches of 64. Preset "28" deviates as explained at each field of Config. In both presets:
 - samples come from an average of the generator over its last steps (EMA), batch-norm statistics
   included: single steps of a GAN circle around where their average lies;
 - one batch of z serves both halves of a step, which saves a forward pass of G.
