@@ -12,7 +12,7 @@ from ..tensor import Tensor, is_recording
 from .axes import axis_of, either_names
 from .choice import where
 from .elementwise import exp, expm1, tanh
-from .operands import floating, to
+from .operands import floating, refuse_inplace, to
 
 __all__ = [
     "elu", "gelu", "leaky_relu", "log_softmax", "logsigmoid", "relu", "sigmoid", "silu", "softmax",
@@ -48,8 +48,9 @@ class Masked(Function):
         return Masked(self.mask)(gy)
 
 
-def relu(input: Tensor) -> Tensor:
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0); the slope at 0 is 0."""
+    refuse_inplace("relu", inplace)
     return Relu()(input)
 
 
@@ -73,13 +74,15 @@ class LeakyRelu(Function):
         return gy * Tensor(slopes)
 
 
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, negative_slope · x elsewhere."""
+    refuse_inplace("leaky_relu", inplace)
     return LeakyRelu(negative_slope)(floating(input))
 
 
-def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, alpha · (eˣ - 1) elsewhere."""
+    refuse_inplace("elu", inplace)
     x = floating(input)
     positive = x.data > 0
     return where(positive, x, expm1(where(positive, 0.0, x)) * alpha)
@@ -125,8 +128,9 @@ class Silu(Function):
         return gy * (s * (x * (1.0 - s) + 1.0))
 
 
-def silu(input: Tensor) -> Tensor:
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x / (1 + e⁻ˣ)"""
+    refuse_inplace("silu", inplace)
     return Silu()(floating(input))
 
 

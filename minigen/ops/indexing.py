@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from minigen_kernels import namespace_of
 from ..function import Function
 from ..tensor import Tensor
 from .axes import axis_of
+from .choice import where
 from .operands import operands, to
 
-__all__ = ["gather", "getitem", "one_hot", "scatter_add"]
+__all__ = ["embedding", "gather", "getitem", "index_select", "one_hot", "scatter_add"]
 
 # ---- x[index]
 
@@ -45,8 +47,6 @@ class PutItem(Function):
         x = xp.zeros(self.shape, y.dtype)
         if self.basic:
             x[self.index] = y
-        elif isinstance(self.index, xp.ndarray) and self.index.dtype.kind in "iu":
-            add_rows(x, self.index, y)
         else:
             xp.add.at(x, self.index, y)
         return x
@@ -55,28 +55,12 @@ class PutItem(Function):
         return GetItem(self.index, self.basic)(gx)
 
 
-def add_rows(x: Any, index: Any, y: Any) -> None:
-    """x[index[r]] += y[r] for rows r; rows that meet are added in order of r."""
-    xp = namespace_of(x)
-    index = index.reshape(-1)
-    rows = y.reshape(len(index), *x.shape[1:])
-    if not rows.size:
-        return
-    order = xp.argsort(index % max(len(x), 1), kind="stable")
-    index = (index % max(len(x), 1))[order]
-    starts = xp.flatnonzero(xp.concatenate([index[:1] == index[:1], index[1:] != index[:-1]]))
-    if xp is np:
-        x[index[starts]] = np.add.reduceat(rows[order], starts, axis=0)
-    else:
-        xp.add.at(x, index, rows[order])
-
-
 def _plain(part: Any) -> Any:
     """One part of an index as NumPy takes it."""
     if isinstance(part, Tensor):
         part = part.data
         return part.item() if part.ndim == 0 and part.dtype.kind in "iu" else part
-    return np.asarray(part) if isinstance(part, list) else part
+    return np.asarray(part, None if part else np.int64) if isinstance(part, list) else part
 
 
 def _is_basic(part: Any) -> bool:
@@ -87,31 +71,36 @@ def _is_basic(part: Any) -> bool:
 
 def getitem(input: Tensor, index: Any) -> Tensor:
     """x[index]: whole numbers, slices, None, ..., integer arrays and bool masks, as in NumPy."""
-    if isinstance(index, tuple):
-        parts = tuple([_plain(p) for p in index])
-        basic = all([_is_basic(p) for p in parts])
-        index = parts
-    else:
-        index = _plain(index)
-        basic = _is_basic(index)
-    if not basic:
-        for p in index if isinstance(index, tuple) else (index,):
-            if hasattr(p, "dtype") and p.dtype.kind == "f":
-                raise IndexError(
-                    f"x[index]: an index is whole numbers or bools, not {p.dtype}; "
-                    "convert it first, e.g. index.to('int64')"
-                )
     try:
-        return GetItem(index, basic)(input)
+        if not isinstance(index, tuple):
+            index = _plain(index)
+            if _is_basic(index):
+                return GetItem(index, True)(input)
+            if hasattr(index, "dtype") and index.dtype.kind in "iu" and input.ndim:
+                rows = index_select(input, 0, Tensor(index.reshape(-1)))
+                return rows.reshape((*index.shape, *input.shape[1:]))
+            return GetItem(_checked_index(index), False)(input)
+        parts = tuple([_plain(p) for p in index])
+        if all([_is_basic(p) for p in parts]):
+            return GetItem(parts, True)(input)
+        return GetItem(tuple([_checked_index(p) for p in parts]), False)(input)
     except IndexError as error:
         raise IndexError(f"x[index] with x of shape {input.shape}: {error}") from None
 
 
-# ---- one index per element, along one axis
+def _checked_index(part: Any) -> Any:
+    if hasattr(part, "dtype") and part.dtype.kind == "f":
+        raise IndexError(
+            f"an index is whole numbers or bools, not {part.dtype}; convert it, e.g. .to('int64')"
+        )
+    return part
 
 
-class Gather(Function):
-    """y[i,j,k] = x[i,index[i,j,k],k], for axis 1 of three; likewise for others"""
+# ---- whole slices along one axis
+
+
+class Select(Function):
+    """y[i,r,k] = x[i,index[r],k], for axis 1 of three; likewise for others"""
 
     keeps_inputs = False
 
@@ -119,84 +108,169 @@ class Gather(Function):
         self.axis, self.index = axis, index
 
     def forward(self, x: Any) -> Any:
-        if not x.ndim:
-            return x[()][self.index * 0] if self.index.ndim else x.copy()
-        return x[_grid(self.axis, self.index)]
+        return namespace_of(x).take(x, self.index, axis=self.axis)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return ScatterAdd(self.axis, self.index, self.shapes[0])(gy)
+        return Deposit(self.axis, self.index, self.shapes[0][self.axis])(gy)
 
 
-class ScatterAdd(Function):
-    """x = 0, then x[i,index[i,j,k],k] += y[i,j,k], for axis 1 of three; likewise for others"""
+class Deposit(Function):
+    """x = 0, then x[i,index[r],k] += y[i,r,k] in order of r, for axis 1 of three"""
 
     keeps_inputs = False
 
-    def __init__(self, axis: int, index: Any, shape: tuple[int, ...]):
-        self.axis, self.index, self.shape = axis, index, shape
+    def __init__(self, axis: int, index: Any, size: int):
+        self.axis, self.index, self.size = axis, index, size
 
     def forward(self, y: Any) -> Any:
-        xp = namespace_of(y)
-        x = xp.zeros(self.shape, y.dtype)
-        if not x.ndim:
-            return x + y.sum()
-        xp.add.at(x, _grid(self.axis, self.index), y)
+        xp, axis = namespace_of(y), self.axis
+        x = xp.zeros((*y.shape[:axis], self.size, *y.shape[axis + 1 :]), y.dtype)
+        if not y.size:
+            return x
+        lead = (slice(None),) * axis
+        index = self.index % self.size
+        if xp is not np:
+            xp.add.at(x, (*lead, index), y)
+            return x
+        if (index[1:] < index[:-1]).any():
+            order = index.argsort(kind="stable")
+            index, y = index[order], y.take(order, axis)
+        starts = np.flatnonzero(np.concatenate(([True], index[1:] != index[:-1])))
+        x[(*lead, index[starts])] = np.add.reduceat(y, starts, axis)
         return x
 
     def backward(self, gx: Tensor) -> Tensor:
-        return Gather(self.axis, self.index)(gx)
+        return Select(self.axis, self.index)(gx)
 
 
-def _grid(axis: int, index: Any) -> tuple[Any, ...]:
-    """The index of every axis: its own position, except along `axis`."""
-    xp = namespace_of(index)
-    grid = list(xp.ogrid[tuple(slice(n) for n in index.shape)])
-    grid[axis] = index
-    return tuple(grid)
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The slices index[0], index[1], ... along an axis."""
+    axis = axis_of("index_select", dim, input.ndim)
+    data, n = index.data, input.shape[axis]
+    if data.size and not (-n <= data.min() and data.max() < n):
+        raise IndexError(
+            f"the index holds {data.min()} ... {data.max()}, but axis {axis} of a tensor of shape "
+            f"{input.shape} has {n} places"
+        )
+    return Select(axis, data)(input)
 
 
-def _checked(op: str, x: Tensor, dim: int, index: Any) -> tuple[int, Any]:
+class Lookup(Select):
+    """y[r] = w[index[r]], where one row of w gets no gradient"""
+
+    def __init__(self, index: Any, fixed: int):
+        super().__init__(0, index)
+        self.fixed = fixed
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return super().backward(where((self.index == self.fixed)[:, None], 0.0, gy))
+
+
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """y[..., :] = w[input[...], :], the rows of w (V, D) that whole numbers (...) name.
+
+    padding_idx  this row of w gets no gradient (negative: counted from the end).
+    """
+    index = input.data if isinstance(input, Tensor) else np.asarray(input)
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"embedding: the input is {index.dtype}; convert it, e.g. .to('int64')")
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: the weight {weight.shape} must have 2 axes, (V, D)")
+    n = weight.shape[0]
+    if index.size and not (0 <= index.min() and index.max() < n):
+        raise IndexError(
+            f"embedding: the input holds {index.min()} ... {index.max()}, but a weight of shape "
+            f"{weight.shape} has the rows 0 ... {n - 1}"
+        )
+    if padding_idx is not None and not -n <= padding_idx < n:
+        raise ValueError(f"embedding: padding_idx={padding_idx} is not a row of {weight.shape}")
+    rows = index.reshape(-1)
+    op = Select(0, rows) if padding_idx is None else Lookup(rows, padding_idx % n)
+    return op(weight).reshape((*index.shape, weight.shape[1]))
+
+
+# ---- one place per element, along one axis
+
+
+class Gather(Function):
+    """y[r] = x[places[r]], elements of x counted through"""
+
+    keeps_inputs = False
+
+    def __init__(self, places: Any):
+        self.places = places
+
+    def forward(self, x: Any) -> Any:
+        return x.reshape(-1)[self.places]
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return ScatterAdd(self.places, self.shapes[0])(gy)
+
+
+class ScatterAdd(Function):
+    """x = 0, then x[places[r]] += y[r], elements of x counted through"""
+
+    keeps_inputs = False
+
+    def __init__(self, places: Any, shape: tuple[int, ...]):
+        self.places, self.shape = places, shape
+
+    def forward(self, y: Any) -> Any:
+        xp = namespace_of(y)
+        x = xp.zeros(math.prod(self.shape), y.dtype)
+        xp.add.at(x, self.places.reshape(-1), y.reshape(-1))
+        return x.reshape(self.shape)
+
+    def backward(self, gx: Tensor) -> Tensor:
+        return Gather(self.places)(gx)
+
+
+def _places(op: str, x: Tensor, dim: int, index: Any) -> Any:
+    """Where x[i,index[i,j,k],k] stands when x is counted through, for every i, j, k."""
     axis = axis_of(op, dim, x.ndim)
     data = index.data if isinstance(index, Tensor) else np.asarray(index)
     if data.dtype.kind not in "iu":
-        raise TypeError(f"{op}: the index is {data.dtype}; convert it first, e.g. .to('int64')")
-    fits = data.ndim == x.ndim or (x.ndim == 0 and data.ndim == 1)
-    for i, (n, size) in enumerate(zip(data.shape, x.shape, strict=False)):
-        fits = fits and (i == axis or n <= size)
-    if not fits and data.size:
+        raise TypeError(f"{op}: the index is {data.dtype}; convert it, e.g. .to('int64')")
+    shape = x.shape or (1,) * data.ndim
+    fits = data.ndim == len(shape) and data.ndim <= max(x.ndim, 1)
+    if data.size and not (
+        fits and all(i == axis or n <= shape[i] for i, n in enumerate(data.shape))
+    ):
         raise ValueError(
             f"{op}: an index of shape {data.shape} does not fit a tensor of shape {x.shape} along "
             f"axis {axis}: as many axes are needed, none but axis {axis} longer than the tensor's"
         )
-    size = x.shape[axis] if x.ndim else 1
+    size = shape[axis] if shape else 1
     if data.size and not (0 <= data.min() and data.max() < size):
         raise IndexError(
             f"{op}: the index holds {data.min()} ... {data.max()}, but axis {axis} of a tensor of "
             f"shape {x.shape} has the places 0 ... {size - 1}"
         )
-    return axis, data
+    places = namespace_of(data).zeros(data.shape, np.int64)
+    for i, n in enumerate(data.shape if data.size else ()):
+        step = math.prod(shape[i + 1 :])
+        own = namespace_of(data).arange(n).reshape((n, *[1] * (data.ndim - 1 - i)))
+        places += (data if i == axis else own) * step
+    return places
 
 
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """y[i,j,k] = x[i,index[i,j,k],k] for dim 1 of three axes, likewise for others; index's shape."""
-    axis, places = _checked("gather", input, dim, index)
-    return Gather(axis, places)(input)
+    """y[i,j,k] = x[i,index[i,j,k],k] for dim 1 of three axes, likewise for others; as index."""
+    return Gather(_places("gather", input, dim, index))(input)
 
 
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """x, then x[i,index[i,j,k],k] += src[i,j,k] for dim 1 of three axes, likewise for others."""
-    axis, places = _checked("scatter_add", input, dim, index)
-    if len(src.shape) != places.ndim or any(
-        n > m for n, m in zip(places.shape, src.shape, strict=True)
-    ):
+    places = _places("scatter_add", input, dim, index)
+    if src.ndim != places.ndim or any(n > m for n, m in zip(places.shape, src.shape, strict=True)):
         raise ValueError(
             f"scatter_add: src of shape {src.shape} must be at least as large as the index, "
             f"{places.shape}"
         )
     if src.shape != places.shape:
-        src = src[tuple(slice(n) for n in places.shape)]
+        src = getitem(src, tuple([slice(n) for n in places.shape]))
     x, src = operands(input, src)
-    return x + ScatterAdd(axis, places, x.shape)(src)
+    return x + ScatterAdd(places, x.shape)(src)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -209,8 +283,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     classes = num_classes if num_classes != -1 else int(index.max()) + 1
     if index.size and not (0 <= index.min() and index.max() < classes):
         raise ValueError(
-            f"one_hot: the classes {index.min()} ... {index.max()} do not lie in 0 ... {classes - 1}"
-            f" (num_classes={num_classes})"
+            f"one_hot: the classes {index.min()} ... {index.max()} do not lie in "
+            f"0 ... {classes - 1} (num_classes={num_classes})"
         )
     xp = namespace_of(index)
     return to(Tensor(index[..., None] == xp.arange(classes)), np.int64)

@@ -66,7 +66,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     if a.shape[-1] != inner:
         raise ValueError(
             f"matmul: shapes {a.shape} and {b.shape} do not fit: the last axis of the first, "
-            f"{a.shape[-1]}, must be as long as axis {-2 if b.ndim > 1 else 0} of the second, {inner}"
+            f"{a.shape[-1]}, must be as long as axis {-2 if b.ndim > 1 else 0} of the second, "
+            f"{inner}"
         )
     row, column = a.ndim == 1, b.ndim == 1
     a = a.reshape((1, inner)) if row else a

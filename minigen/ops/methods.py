@@ -1,4 +1,4 @@
-"""Tensor's operators and methods: each is a function of minigen.ops, attached under torch's name."""
+"""Tensor's operators and methods: functions of minigen.ops, attached under torch's names."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ METHODS = {
         "add", "cos", "div", "exp", "expm1", "log", "log1p", "mul", "neg", "pow", "rsqrt", "sin",
         "sqrt", "square", "sub", "tanh",
     ),
-    indexing: ("gather", "scatter_add"),
+    indexing: ("gather", "index_select", "scatter_add"),
     linear: ("matmul",),
     operands: ("to",),
     reduce: (

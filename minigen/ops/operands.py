@@ -1,4 +1,4 @@
-"""Operands: numbers and tensors brought to one dtype, conversions, and what to say if shapes clash."""
+"""Operands: numbers and tensors brought to one dtype; conversions; what to say if shapes clash."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from minigen_kernels import namespace_of, to_device
 from ..function import Function
 from ..tensor import Tensor
 
-__all__ = ["apply", "as_tensor", "floating", "misfit", "operands", "to"]
+__all__ = [
+    "apply", "as_tensor", "common_dtype", "floating", "misfit", "operands", "refuse_inplace", "to",
+]  # fmt: skip
 
 Scalar = float | int | bool
 Operand = Tensor | Scalar
+
 
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     """value as a Tensor: a number takes the dtype and the device of `like`."""
@@ -31,7 +34,8 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     if hasattr(value, "dtype"):
         return Tensor(value)
     raise TypeError(
-        f"a {type(value).__name__} cannot be combined with a tensor: give a Tensor, an array or a number"
+        f"a {type(value).__name__} cannot be combined with a tensor: "
+        "give a Tensor, an array or a number"
     )
 
 
@@ -89,8 +93,9 @@ def misfit(op: str, a: tuple[int, ...], b: tuple[int, ...]) -> str:
     for k in range(1, min(len(a), len(b)) + 1):
         if a[-k] != b[-k] and 1 not in (a[-k], b[-k]):
             return (
-                f"{op}: shapes {a} and {b} do not broadcast: axis {-k} has size {a[-k]} in one and "
-                f"{b[-k]} in the other; counted from the last, sizes must be equal, or one of them 1"
+                f"{op}: shapes {a} and {b} do not broadcast: axis {-k} has size {a[-k]} in one "
+                f"and {b[-k]} in the other; counted from the last, the sizes of each axis must be "
+                "equal, or one of them 1"
             )
     return ""
 
@@ -160,3 +165,9 @@ def to(input: Tensor, *where: Any) -> Tensor:
 def floating(x: Tensor) -> Tensor:
     """x, with integers and bools converted to float32."""
     return x if x.data.dtype.kind == "f" else to(x, np.float32)
+
+
+def refuse_inplace(op: str, inplace: bool) -> None:
+    """Tensors are not changed in place: what backward needs would be lost."""
+    if inplace:
+        raise ValueError(f"{op}: inplace=True is not supported; use the result, x = {op}(x)")

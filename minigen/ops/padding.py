@@ -46,8 +46,8 @@ def _reflected(x: Tensor, axis: int, before: int, after: int) -> list[Tensor]:
     n = x.shape[axis]
     if max(before, after) >= n:
         raise ValueError(
-            f"pad: reflecting {max(before, after)} elements of axis {axis} of shape {x.shape} needs "
-            f"more than that many, there are {n}"
+            f"pad: reflecting {max(before, after)} elements of axis {axis} of shape {x.shape} "
+            f"needs more than that many, there are {n}"
         )
     part = (slice(None),) * axis
     head = flip(x[(*part, slice(1, before + 1))], axis)
@@ -68,8 +68,8 @@ def _wrapped(x: Tensor, axis: int, before: int, after: int) -> list[Tensor]:
     n, part = x.shape[axis], (slice(None),) * axis
     if max(before, after) > n:
         raise ValueError(
-            f"pad: axis {axis} of shape {x.shape} can be wrapped around once, by up to {n} elements, "
-            f"not by {max(before, after)}"
+            f"pad: axis {axis} of shape {x.shape} can be wrapped around once, by up to {n} "
+            f"elements, not by {max(before, after)}"
         )
     return [x[(*part, slice(n - before, n))], x, x[(*part, slice(0, after))]]
 
@@ -89,15 +89,16 @@ def pad(
     numbers = [operator.index(n) for n in pad]
     if len(numbers) % 2 or len(numbers) > 2 * input.ndim:
         raise ValueError(
-            f"pad: {tuple(numbers)} must hold two widths per axis, last axis first, for at most the "
-            f"{input.ndim} axes of shape {input.shape}"
+            f"pad: {tuple(numbers)} must hold two widths per axis, last axis first, for at most "
+            f"the {input.ndim} axes of shape {input.shape}"
         )
     pairs = list(zip(numbers[::2], numbers[1::2], strict=True))[::-1]
     widths = ((0, 0),) * (input.ndim - len(pairs)) + tuple(pairs)
     short = [i for i, (a, b) in enumerate(widths) if input.shape[i] + a + b < 0]
     if short:
         raise ValueError(
-            f"pad: {tuple(numbers)} cuts more off axis {short[0]} of shape {input.shape} than it has"
+            f"pad: {tuple(numbers)} cuts more off axis {short[0]} of shape {input.shape} "
+            "than it has"
         )
     if mode == "constant":
         return Pad(widths, 0.0 if value is None else value)(input)

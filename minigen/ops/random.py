@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from minigen_kernels import namespace_of
 
 from ..tensor import Tensor
-from .operands import floating
+from .operands import floating, refuse_inplace
+from .shape import sizes
 
 if TYPE_CHECKING:
     from minigen_kernels.random import Generator
 
-__all__ = ["dropout"]
+__all__ = ["dropout", "rand", "rand_like", "randn", "randn_like"]
 
 
 def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, *, rng: Generator | None = None
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    rng: Generator | None = None,
 ) -> Tensor:
     """Each element 0 with probability p, otherwise divided by 1 - p; the input if not training.
 
-    rng is needed when something is drawn: when training with p > 0.
+    rng is needed when something is drawn: when training with 0 < p < 1.
     """
+    refuse_inplace("dropout", inplace)
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p={p} is not in 0 ... 1")
     if not training or p == 0:
         return input
+    x = floating(input)
+    if p == 1:
+        return x * 0.0
     if rng is None:
         raise ValueError(
             "dropout: give the generator that decides what is dropped, rng=minigen.Generator(seed)"
         )
-    x = floating(input)
-    if p == 1:
-        return x * 0.0
     xp = namespace_of(x.data)
     kept = xp.asarray(rng.uniform(x.shape, np.float32) >= p)
     return x * Tensor(kept * x.dtype.type(1 / (1 - p)))
+
+
+def rand(*size: Any, rng: Generator, dtype: Any = np.float32) -> Tensor:
+    """A tensor of this shape, uniform in [0, 1)."""
+    return Tensor(rng.uniform(sizes(size), dtype))
+
+
+def randn(*size: Any, rng: Generator, dtype: Any = np.float32) -> Tensor:
+    """A tensor of this shape, standard normal."""
+    return Tensor(rng.normal(sizes(size), dtype))
+
+
+def rand_like(input: Tensor, *, rng: Generator) -> Tensor:
+    """As the input in shape and dtype, uniform in [0, 1)."""
+    return rand(input.shape, rng=rng, dtype=input.dtype)
+
+
+def randn_like(input: Tensor, *, rng: Generator) -> Tensor:
+    """As the input in shape and dtype, standard normal."""
+    return randn(input.shape, rng=rng, dtype=input.dtype)

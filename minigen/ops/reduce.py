@@ -237,7 +237,7 @@ def amin(input: Tensor, dim: Axes = (), keepdim: bool = False) -> Tensor:
 
 @either_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """max(x): the largest element. max(x, dim): (values, indices) along an axis. max(x, y): maximum.
+    """max(x): the largest element. max(x, dim): (values, indices) of an axis. max(x, y): maximum.
 
     A tie over all elements shares the slope evenly; along an axis the index's element has it.
     """
@@ -250,7 +250,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
 
 @either_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """min(x): the least element. min(x, dim): (values, indices) along an axis. min(x, y): minimum.
+    """min(x): the least element. min(x, dim): (values, indices) of an axis. min(x, y): minimum.
 
     A tie over all elements shares the slope evenly; along an axis the index's element has it.
     """
@@ -309,7 +309,7 @@ class LogSumExp(Function):
         top = xp.where(xp.isfinite(top), top, x.dtype.type(0))
         with np.errstate(all="ignore"):
             y = xp.log(xp.exp(x - top).sum(axis=self.axes, keepdims=True)) + top
-        return y if self.keepdim else y.reshape([n for i, n in enumerate(y.shape) if i not in self.axes])
+        return y if self.keepdim else y.squeeze(self.axes)
 
     def backward(self, gy: Tensor) -> Tensor:
         return gy.reshape(self.kept) * exp(self.inputs[0] - self.output.reshape(self.kept))

@@ -7,7 +7,6 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from minigen_kernels import empty, namespace_of
 
 from ..function import Function, broadcast_to
@@ -145,8 +144,8 @@ def expand(input: Tensor, *sizes_: Any) -> Tensor:
             f"expand: {new} must have a size for each of the {input.ndim} axes of shape "
             f"{input.shape}, and no -1 for new axes in front"
         )
-    kept = (*new[:lead], *(old if n == -1 else n for n, old in zip(new[lead:], input.shape, strict=True)))
-    return broadcast_to(input, kept)
+    old = (0,) * lead + input.shape
+    return broadcast_to(input, tuple(m if n == -1 else n for n, m in zip(new, old, strict=True)))
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:
@@ -217,7 +216,7 @@ class Roll(Function):
 def roll(
     input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None
 ) -> Tensor:
-    """Shifted along the axes, what falls off the end comes in at the start; flattened if no axes."""
+    """Shifted along the axes, or counted through; what falls off the end comes in at the start."""
     by = (shifts,) if isinstance(shifts, int) else tuple(shifts)
     if dims is None:
         if len(by) != 1:
@@ -297,8 +296,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         for a, (n, m) in enumerate(zip(x.shape, xs[0].shape, strict=True)):
             if n != m and a != axis:
                 raise ValueError(
-                    f"cat along axis {axis}: shapes {xs[0].shape} and {x.shape} (tensors 0 and {i}) "
-                    f"differ on axis {a}, {m} and {n}; all axes but {axis} must be equally long"
+                    f"cat along axis {axis}: shapes {xs[0].shape} and {x.shape} (tensors 0 and "
+                    f"{i}) differ on axis {a}, {m} and {n}; all axes but {axis} must be equally long"
                 )
     return Cat(axis)(*xs)
 
