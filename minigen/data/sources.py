@@ -38,11 +38,14 @@ DRAWERS: dict[str, Callable[..., ImageSet]] = {"glyphs": glyphs, "shapes": shape
 def data_root(root: str | Path | None = None) -> Path:
     """Where data sets lie: `root`, else the folder in MINIGEN_DATA, else the user's cache."""
     chosen = root or os.environ.get(ENVIRONMENT)
-    if chosen:
-        return Path(chosen).expanduser()
+    return Path(chosen).expanduser() if chosen else cache_root() / "data"
+
+
+def cache_root() -> Path:
+    """The user's cache folder for minigen: what is in it can be fetched or computed again."""
     import platformdirs
 
-    return platformdirs.user_cache_path("minigen", appauthor=False) / "data"
+    return platformdirs.user_cache_path("minigen", appauthor=False)
 
 
 def load(
