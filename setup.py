@@ -23,6 +23,7 @@ setup(
     python_requires=">=3.11",
     packages=[
         "minigen",
+        "minigen.commands",
         "minigen.data",
         "minigen.metrics",
         "minigen.models",

@@ -1,0 +1,230 @@
+"""The options of `minigen train`, and what they come to: Plan, everything that a run is made from."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import training
+from ..errors import DataError, MinigenError, UsageError, did_you_mean
+from .parsing import given, parse
+
+RUNS = Path("runs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Where to read, compute and write, and for how long."""
+
+    data: str = "glyphs"
+    """A data set (`minigen data list`), or a folder of your own pictures."""
+    image_size: int | None = None
+    """Side in pixels that your own pictures are cut to (when not given: 32)."""
+    colour: Literal["rgb", "grey"] | None = None
+    """How your own pictures are read."""
+    skip_broken: bool = False
+    """Pass over pictures that cannot be read, instead of stopping."""
+    preset: str | None = None
+    """A named set of defaults for the options of the model."""
+    config: Path | None = None
+    """Begin with the options of an earlier run: its config.toml."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What to compute on; auto takes the CPU."""
+    threads: int | None = None
+    """Cores to compute with (when not given: all)."""
+    seed: int = 0
+    """Of everything random: same seed, same run."""
+    out: Path | None = None
+    """The run directory (when not given: runs/MODEL-DATA/TIME)."""
+    resume: str | None = None
+    """Go on with a run: its directory, one of its checkpoints, or auto for the latest."""
+    max_minutes: float | None = None
+    """Save and stop after so many minutes."""
+    sample_every: int | None = None
+    """Steps between sample grids (when not given: a tenth of all steps)."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints (when not given: a tenth of all steps); one every 5 minutes too."""
+    keep: int = 2
+    """Checkpoints that are left on the disk."""
+    quiet: bool = False
+    """Print errors only."""
+    json: bool = False
+    """Print one JSON object per line, for programs."""
+    anomaly: bool = False
+    """Stop at the operation that first makes a NaN or Inf, and name it. Slow."""
+    dry_run: bool = False
+    """Take two steps, say what the whole would cost, write nothing."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that a run is made from, resolved."""
+
+    model: str
+    options: Options
+    config: Any
+    data_options: dict[str, Any]
+    resume: Path | None = None
+
+
+def make_plan(name: str, module: Any, argv: list[str]) -> Plan:
+    """Options in order of weight: those given, then the run resumed or --config, then the preset."""
+    preset = _value_after(argv, "--preset")
+    if preset is not None and preset not in module.PRESETS:
+        known = list(module.PRESETS)
+        raise UsageError(
+            f'{name} has no preset "{preset}".{did_you_mean(preset, known)} '
+            f"Presets: {', '.join(known)}."
+        )
+    base = next(iter(module.PRESETS.values())) if preset is None else module.PRESETS[preset]
+    both = dataclasses.make_dataclass(
+        "Command",
+        [("run", Options, Options()), ("model", type(base), base)],
+        namespace={"__doc__": (module.__doc__ or name).split("\n", 1)[0]},
+        frozen=True,
+    )
+    argv = _bare_resume(argv)
+    parsed: Any = parse(both, argv, f"train {name}", both())
+    options: Options = parsed.run
+    explicit = {field: getattr(parsed.model, field) for field in given(type(base), argv)}
+    if options.quiet and options.json:
+        raise UsageError("--quiet and --json exclude each other: choose one")
+    resume = None if options.resume is None else _find_run(options, name)
+    if resume is not None:
+        return _resumed(name, module, options, explicit, argv, resume)
+    return _fresh(name, module, options, explicit, argv)
+
+
+def _fresh(name: str, module: Any, options: Options, explicit: dict, argv: list[str]) -> Plan:
+    """A new run: the preset fitted to the data, or another run's configuration."""
+    data_options = {
+        field: value
+        for field in ("image_size", "colour", "skip_broken")
+        if (value := getattr(options, field)) not in (None, False)
+    }
+    if options.config is None:
+        shape = load_data(options.data, "train", data_options).images.shape[1:]
+        config = module.config_for(shape, options.preset)
+        return Plan(name, options, dataclasses.replace(config, **explicit), data_options)
+    stored = training.read_config(options.config)
+    config, chosen = _from_stored(name, module, stored, explicit, options.config)
+    kept = {k: v for k, v in chosen.items() if k not in given(Options, argv)}
+    same_data = "data" not in given(Options, argv)
+    return Plan(
+        name,
+        dataclasses.replace(options, **kept),
+        config,
+        {**(stored.get("data_options", {}) if same_data else {}), **data_options},
+    )
+
+
+def _resumed(
+    name: str, module: Any, options: Options, explicit: dict, argv: list[str], resume: Path
+) -> Plan:
+    """An earlier run, as it began; only when it ends, and what it shows, may be said anew."""
+    folder = folder_of(resume)
+    stored = training.read_config(folder)
+    config, chosen = _from_stored(name, module, stored, explicit, folder)
+    now = given(Options, argv)
+    for field in ("data", "seed", "preset", "config", "image_size", "colour", "out"):
+        value, before = getattr(options, field), chosen.get(field)
+        if field in now and value != before and not (field == "out" and value == folder):
+            raise UsageError(
+                f"--{field.replace('_', '-')} {value} cannot be changed when a run is resumed "
+                f"(it was {before}): leave it away, or start a new run with --config "
+                f'"{folder / "config.toml"}"'
+            )
+    kept = {k: v for k, v in chosen.items() if k not in now}
+    return Plan(
+        name,
+        dataclasses.replace(options, **kept),
+        config,
+        stored.get("data_options", {}),
+        resume,
+    )
+
+
+def _from_stored(
+    name: str, module: Any, stored: dict, explicit: dict, where: Path
+) -> tuple[Any, dict[str, Any]]:
+    """(configuration, options of the run) of a config.toml, with what is given explicitly."""
+    if stored.get("model") != name:
+        raise UsageError(
+            f"{where} is a run of {stored.get('model')}, not of {name}: "
+            f"minigen train {stored.get('model')} ..."
+        )
+    config = config_from(module, stored, where)
+    chosen = {"data": stored["data"], "seed": stored["seed"], **stored.get("run", {})}
+    return dataclasses.replace(config, **explicit), chosen
+
+
+def config_from(module: Any, stored: dict, where: Path) -> Any:
+    """The model's configuration out of a config.toml's values."""
+    kind = type(next(iter(module.PRESETS.values())))
+    known = {field.name for field in dataclasses.fields(kind)}
+    unknown = sorted(set(stored.get("config", {})) - known)
+    if unknown:
+        raise MinigenError(
+            f'{where}: [config] has "{unknown[0]}", which this version does not know.'
+            f"{did_you_mean(unknown[0], sorted(known))}"
+        )
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["config"].items()}
+    return kind(**values)
+
+
+def _value_after(argv: list[str], flag: str) -> str | None:
+    for i, word in enumerate(argv):
+        if word == flag and i + 1 < len(argv):
+            return argv[i + 1]
+        if word.startswith(flag + "="):
+            return word.partition("=")[2]
+    return None
+
+
+def _find_run(options: Options, name: str) -> Path | None:
+    """What --resume means: a directory or a checkpoint; None when auto finds nothing."""
+    if options.resume != "auto":
+        return Path(str(options.resume))
+    if options.out is not None:
+        has_run = (options.out / "config.toml").is_file()
+        return options.out if has_run else None
+    runs = (RUNS / slug(name, options.data)).glob("*/ckpt/*.safetensors")
+    newest = max(runs, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else newest.parents[1]
+
+
+def folder_of(resume: Path) -> Path:
+    """The run directory that a checkpoint lies in."""
+    return resume.parents[1] if resume.is_file() and len(resume.parents) > 1 else resume
+
+
+def slug(model: str, data: str) -> str:
+    """dcgan-mnist; a folder of pictures counts by its name."""
+    name = Path(data).expanduser().resolve().name if is_path(data) else data
+    return f"{model}-{name.lower().replace('_', '-')}"
+
+
+def is_path(data: str) -> bool:
+    return Path(data).expanduser().exists() or "/" in data or "\\" in data
+
+
+def _bare_resume(argv: list[str]) -> list[str]:
+    """--resume without a value means --resume auto."""
+    words = []
+    for i, word in enumerate(argv):
+        words.append(word)
+        if word == "--resume" and (i + 1 == len(argv) or argv[i + 1].startswith("--")):
+            words.append("auto")
+    return words
+
+
+def load_data(name: str, split: str, options: dict[str, Any]) -> Any:
+    from .. import data
+
+    found = data.load(name, split, **options)
+    if not hasattr(found, "images"):
+        raise DataError(f"{name} holds points, not images: choose a set of images")
+    return found

@@ -1,0 +1,82 @@
+"""minigen sample RUN: a grid of samples from a run's newest checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import images, models, training
+from ..cli import out
+from ..errors import CheckpointError, UsageError
+from ..training import checkpoint
+from .parsing import parse
+from .plan import config_from, folder_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Draw a grid of samples from the newest checkpoint of a run."""
+
+    n: int = 100
+    """How many samples."""
+    seed: int = 0
+    """Of the noise: same seed, same samples."""
+    out: Path | None = None
+    """The PNG to write (when not given: RUN/samples-SEED.png)."""
+    columns: int | None = None
+    """Samples in a row (when not given: as square as possible)."""
+    scale: int = 2
+    """Every pixel becomes so many pixels square."""
+    threads: int | None = None
+    """Cores to compute with (when not given: all)."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def main(argv: list[str]) -> int:
+    run, rest = take_run(argv, "sample")
+    options = parse(Options, rest, "sample RUN")
+    if options.n < 1:
+        raise UsageError(f"--n {options.n}: ask for at least one sample")
+    if run is None:
+        raise UsageError("minigen sample RUN: name a run directory, such as runs/dcgan-glyphs/...")
+    from minigen_kernels.random import Generator
+
+    from .. import environment
+
+    environment.threads(options.threads)
+    module, model, _ = load_model(run)
+    pictures = np.asarray(module.sample(model, options.n, Generator(options.seed)))
+    path = options.out or folder_of(run) / f"samples-{options.seed}.png"
+    images.save_png(images.grid(pictures, options.columns, scale=options.scale), path)
+    out(str(path))
+    return 0
+
+
+def take_run(argv: list[str], command: str) -> tuple[Path | None, list[str]]:
+    """The run directory (the first word) and the other words; None with -h."""
+    if argv and not argv[0].startswith("-"):
+        return Path(argv[0]), argv[1:]
+    if "-h" in argv or "--help" in argv:
+        return None, argv
+    raise UsageError(f"minigen {command} RUN: name a run directory first")
+
+
+def load_model(run: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """(model's module, model with the weights of the newest checkpoint, config.toml's values)."""
+    file = checkpoint.find(run)
+    found = checkpoint.load(file)
+    stored = training.read_config(folder_of(run))
+    module = models.get(found.model)
+    config = config_from(module, {"config": found.config}, file)
+    try:
+        model = module.restore(config, found.state)
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{file} does not fit this version's {found.model}: {error}; "
+            "sample with the version that trained it, or train again"
+        ) from error
+    return module, model, stored

@@ -1,0 +1,195 @@
+"""minigen train MODEL: a new run, or --resume."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, models, training
+from ..cli import out
+from ..errors import MinigenError, TrainingError, UsageError
+from ..training.progress import Progress, choose, duration
+from .plan import RUNS, Options, Plan, folder_of, is_path, load_data, make_plan, slug
+
+SHARE_OF_GEMM = 0.35  # how much of the matrix product's speed a whole training step reaches
+
+
+def main(argv: list[str]) -> int:
+    if not argv or argv[0].startswith("-"):
+        if argv and argv[0] in ("-h", "--help"):
+            out(_help())
+            return 0
+        raise UsageError(f"minigen train MODEL: name a model first: {', '.join(models.MODELS)}")
+    name = argv[0].lower().replace("_", "-")
+    module = models.get(name)
+    plan = make_plan(name, module, argv[1:])
+    _check_device(plan.options.device)
+    progress = choose(
+        "quiet" if plan.options.quiet else "json" if plan.options.json else "auto"
+    )
+    return _train(module, plan, ["minigen", "train", *argv], progress)
+
+
+def _help() -> str:
+    lines = [f"  {name}" for name in models.MODELS]
+    return "\n".join(
+        ["usage: minigen train MODEL [options]", "", "models:", *lines, "",
+         "minigen train MODEL -h lists the options of each"]
+    )  # fmt: skip
+
+
+def _train(module: Any, plan: Plan, command: list[str], progress: Progress) -> int:
+    options, config = plan.options, plan.config
+    from .. import environment
+
+    environment.threads(options.threads)
+    data = load_data(options.data, "train", plan.data_options)
+    if options.dry_run:
+        return _dry_run(module, plan, data, progress)
+    fields = dataclasses.asdict(config)
+    found = None
+    if plan.resume is None:
+        folder = training.RunFolder.create(options.out, slug(plan.model, options.data), RUNS)
+    else:
+        folder = training.RunFolder.open(folder_of(plan.resume))
+        found = _or_close(folder, training.load_for_resume, plan.resume, plan.model, fields)
+    env = environment.environment()
+    tenth = max(1, config.steps // 10)
+    run_options = training.RunOptions(
+        sample_every=options.sample_every or tenth,
+        checkpoint_every=options.checkpoint_every or tenth,
+        max_minutes=options.max_minutes,
+        keep=options.keep,
+    )
+    cost = _cost(module, plan, environment)
+    info = training.RunInfo(plan.model, data.name, fields, env, cost)
+    with training.Run(folder, info, run_options, progress, found) as run, _watched(options, run):
+        folder.write_config(_to_store(plan, run_options))
+        folder.write_start(command, env, run.step)
+        began = time.monotonic()
+        try:
+            module.train(config, data, _rng(options.seed), run)
+        except FloatingPointError as error:
+            raise TrainingError(str(error)) from error
+        _say_where(run, time.monotonic() - began, progress, options)
+    return 0
+
+
+def _or_close(folder: training.RunFolder, function: Any, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except BaseException:
+        folder.close()
+        raise
+
+
+@contextlib.contextmanager
+def _watched(options: Options, run: training.Run):
+    """Say when kernels are compiled; with --anomaly, watch every operation; log what ends a run."""
+    from minigen_kernels.cpu import jit
+
+    from .. import detect_anomaly
+
+    jit.on_compile(run.progress.compiling)
+    try:
+        with detect_anomaly() if options.anomaly else contextlib.nullcontext():
+            yield
+    except MinigenError as error:
+        run.folder.log(f"error: {error}")
+        raise
+    finally:
+        jit.on_compile(None)
+
+
+def _rng(seed: int) -> Any:
+    from minigen_kernels.random import Generator
+
+    return Generator(seed)
+
+
+def _to_store(plan: Plan, options: training.RunOptions) -> dict[str, Any]:
+    """config.toml: enough to build the model and the data again, and to go on."""
+    data = plan.options.data
+    return {
+        "minigen": __version__,
+        "model": plan.model,
+        "data": str(Path(data).expanduser().resolve()) if is_path(data) else data,
+        "seed": plan.options.seed,
+        "run": {
+            "sample_every": options.sample_every,
+            "checkpoint_every": options.checkpoint_every,
+            "keep": options.keep,
+        },
+        "data_options": plan.data_options,
+        "config": dataclasses.asdict(plan.config),
+    }
+
+
+def _cost(module: Any, plan: Plan, environment: Any) -> Any:
+    def text(parameters: int, steps: int) -> str:
+        flop = module.flop_per_step(plan.config)
+        seconds = steps * flop / (1e9 * SHARE_OF_GEMM * environment.gemm_gflops())
+        batch = getattr(plan.config, "batch", None)
+        of = f" of {batch}" if batch else ""
+        # Weights, gradients, two moments and an average of them, all float32.
+        disk = 16 * parameters / 1e6
+        return (
+            f"{plan.model} on {plan.options.data}: {parameters:,} parameters, {steps:,} steps{of}, "
+            f"about {duration(seconds)} on this CPU, {disk:.0f} MB per checkpoint"
+        )
+
+    return text
+
+
+def _dry_run(module: Any, plan: Plan, data: Any, progress: Progress) -> int:
+    """Two steps in memory; the second one tells the time, since the first may compile."""
+    run = _Timed(steps=2)
+    module.train(plan.config, data, _rng(plan.options.seed), run)
+    each = run.times[-1] - run.times[0]
+    values = "  ".join(f"{k} {v:.4g}" for k, v in run.logs[-1].items() if k != "step")
+    steps = plan.config.steps
+    out(
+        f"{plan.model} on {plan.options.data}: a step takes {1000 * each:.0f} ms, "
+        f"{steps:,} steps {duration(steps * each)}; after 2 steps {values}; nothing was written"
+    )
+    return 0
+
+
+class _Timed(training.NullRun):
+    """A run in memory that notes when its steps ended."""
+
+    def __init__(self, steps: int):
+        super().__init__(steps)
+        self.times: list[float] = []
+
+    def _end_of_step(self, batch: Any) -> None:
+        super()._end_of_step(batch)
+        self.times.append(time.perf_counter())
+
+
+def _say_where(run: training.Run, seconds: float, progress: Progress, options: Options) -> None:
+    """The last lines: how long it took, and where the pictures are."""
+    progress.close()
+    folder, pictures = run.folder.path, sorted(run.folder.samples.glob("*.png"))
+    progress.event("end", run=str(folder), step=run.step, stopped=run.stopped, **run.results)
+    if options.quiet or options.json:
+        return
+    results = "".join(f", {k} {v:.4g}" for k, v in run.results.items() if isinstance(v, float))
+    if run.stopped is None:
+        run.say(f"{run.step} steps in {duration(seconds)}{results}")
+    with contextlib.suppress(BrokenPipeError):
+        out(f"run: {folder}")
+        if pictures:
+            out(f"samples: {pictures[-1]}")
+
+
+def _check_device(device: str) -> None:
+    if device == "cuda":
+        from ..environment import missing_for_cuda
+
+        missing = missing_for_cuda()
+        if missing is not None:
+            raise MinigenError(f"--device cuda: {missing}")
