@@ -1,4 +1,4 @@
-"""Philox4x32-10: random numbers as a function of a key and a counter; the same bits on every backend.
+"""Philox4x32-10: random numbers as a function of a key and a counter; the same bits everywhere.
 
 Block number c under key k is four 32-bit words, ten rounds of multiply, exchange and xor away from
 c. Nothing is carried from one block to the next, so any block can be computed anywhere, and a
@@ -43,7 +43,7 @@ def philox_words(key: int, counter: int, n: int, namespace: Any = np) -> Any:
 
 
 def _philox_blocks(key: int, counter: int, out: Any, xp: Any) -> None:
-    """Fill out (blocks, 4); every lane is kept in 64 bits, so that a product keeps its high half."""
+    """Fill out (blocks, 4); a lane is kept in 64 bits, so that a product keeps its high half."""
     low32, shift = np.uint64(MASK32), np.uint64(32)
     low, high = counter & MASK64, (counter >> 64) & MASK64
     index = xp.arange(out.shape[0], dtype=np.uint64)

@@ -5,6 +5,7 @@ Sums run in float64 whatever the arrays are, and the result is rounded once at t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,3 +86,193 @@ def conv2d_weight(
     for ix, iw, iy in _conv_terms(x.shape, shape, gy.shape, stride, padding, dilation):
         gw[iw] += float(x[ix]) * float(gy[iy])
     return gw.astype(x.dtype)
+
+
+def layer_norm(x, weight, bias, eps):
+    """y[r,i] = (x[r,i] - mean[r]) · rstd[r] · weight[i] + bias[i], rstd = 1 / √(var + eps)"""
+    y, mean, rstd = (np.empty(shape, x.dtype) for shape in (x.shape, x.shape[:1], x.shape[:1]))
+    for r, row in enumerate(x.astype(np.float64)):
+        mean[r] = mu = sum(row) / max(len(row), 1)
+        rstd[r] = scale = 1 / math.sqrt(sum((v - mu) ** 2 for v in row) / max(len(row), 1) + eps)
+        for i, value in enumerate(row):
+            w = 1 if weight is None else float(weight[i])
+            y[r, i] = (value - mu) * scale * w + (0 if bias is None else float(bias[i]))
+    return y, mean, rstd
+
+
+def layer_norm_backward(gy, x, weight, mean, rstd):
+    """gx = rstd (h - avg h - x̂ avg(h x̂)), h = gy · weight, x̂ = (x - mean) rstd; gw = Σ gy x̂"""
+    gx, gw, gb = np.empty(x.shape), np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    for r, g in enumerate(gy.astype(np.float64)):
+        x_hat = (x[r].astype(np.float64) - float(mean[r])) * float(rstd[r])
+        h = g if weight is None else g * weight
+        terms = h * x_hat
+        avg_h, avg_hx = sum(h) / max(len(h), 1), sum(terms) / max(len(h), 1)
+        gx[r] = float(rstd[r]) * (h - avg_h - x_hat * avg_hx)
+        gw += g * x_hat
+        gb += g
+    return gx.astype(x.dtype), gw.astype(x.dtype), gb.astype(x.dtype)
+
+
+def batch_norm(x, weight, bias, eps):
+    """y[n,c,l] = (x[n,c,l] - mean[c]) / √(var[c] + eps) · weight[c] + bias[c], over n and l"""
+    y, mean, var = (np.empty(shape, x.dtype) for shape in (x.shape, x.shape[1], x.shape[1]))
+    for c in range(x.shape[1]):
+        values = x[:, c].astype(np.float64)
+        mean[c] = mu = sum(values.flat) / max(values.size, 1)
+        var[c] = square = sum((v - mu) ** 2 for v in values.flat) / max(values.size, 1)
+        scale = (1 if weight is None else float(weight[c])) / math.sqrt(square + eps)
+        y[:, c] = (values - mu) * scale + (0 if bias is None else float(bias[c]))
+    return y, mean, var
+
+
+def batch_norm_backward(gy, x, weight, mean, var, eps):
+    """gx = weight · rstd (gy - avg gy - x̂ avg(gy x̂)); gw = Σ_{n,l} gy x̂, gb = Σ_{n,l} gy"""
+    gx, gw, gb = np.empty(x.shape), np.empty(x.shape[1]), np.empty(x.shape[1])
+    for c in range(x.shape[1]):
+        rstd = 1 / math.sqrt(float(var[c]) + eps)
+        g = gy[:, c].astype(np.float64)
+        x_hat = (x[:, c].astype(np.float64) - float(mean[c])) * rstd
+        gw[c], gb[c] = sum((g * x_hat).flat), sum(g.flat)
+        scale = rstd * (1 if weight is None else float(weight[c]))
+        gx[:, c] = scale * (g - gb[c] / max(g.size, 1) - x_hat * gw[c] / max(g.size, 1))
+    return gx.astype(x.dtype), gw.astype(x.dtype), gb.astype(x.dtype)
+
+
+def softmax(x):
+    """y[r,c] = exp(x[r,c] - m[r]) / Σ_k exp(x[r,k] - m[r]), m[r] = max_k x[r,k]"""
+    y = np.empty(x.shape, x.dtype)
+    for r, row in enumerate(x.astype(np.float64) if x.size else ()):
+        powers = np.exp(row - np.max(row))
+        y[r] = powers / sum(powers)
+    return y
+
+
+def softmax_backward(gy, y):
+    """gx[r,c] = y[r,c] (gy[r,c] - Σ_k gy[r,k] y[r,k])"""
+    gx = np.empty(y.shape, y.dtype)
+    for r, (g, p) in enumerate(zip(gy.astype(np.float64), y.astype(np.float64), strict=True)):
+        gx[r] = p * (g - sum(g * p))
+    return gx
+
+
+def cross_entropy(logits, target):
+    """loss[r] = lse[r] - logits[r, target[r]], lse[r] = log Σ_c exp logits[r,c]; target < 0: 0"""
+    loss, lse = np.zeros(len(logits), logits.dtype), np.empty(len(logits), logits.dtype)
+    for r, row in enumerate(logits.astype(np.float64)):
+        top = np.max(row, initial=-np.inf)
+        lse[r] = exact = top + np.log(sum(np.exp(row - top)))
+        if target[r] >= 0:
+            loss[r] = exact - row[target[r]]
+    return loss, lse
+
+
+def cross_entropy_backward(g, logits, target, lse):
+    """glogits[r,c] = g[r] (exp(logits[r,c] - lse[r]) - [c = target[r]]), 0 where target[r] < 0"""
+    glogits = np.zeros(logits.shape, logits.dtype)
+    for r, row in enumerate(logits.astype(np.float64)):
+        for c in range(len(row) if target[r] >= 0 else 0):
+            glogits[r, c] = float(g[r]) * (np.exp(row[c] - float(lse[r])) - (c == target[r]))
+    return glogits
+
+
+def gelu(x, approximate="none"):
+    """y = x Φ(x) = ½ x erfc(-x/√2); tanh: y = ½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))"""
+    y = np.empty(x.shape, x.dtype)
+    for i, value in np.ndenumerate(x.astype(np.float64)):
+        if approximate == "tanh":
+            u = math.sqrt(2 / math.pi) * (value + 0.044715 * value**3)
+            y[i] = 0.5 * value * (1 + np.tanh(u))
+        else:
+            y[i] = 0.5 * value * math.erfc(-value / math.sqrt(2))
+    return y
+
+
+def gelu_backward(gy, x, approximate="none"):
+    """gx = gy (Φ(x) + x exp(-x²/2) / √(2π)); tanh: gy (½ (1 + tanh u) + ½ x (1 - tanh² u) u')"""
+    gx = np.empty(x.shape, x.dtype)
+    for i, value in np.ndenumerate(x.astype(np.float64)):
+        if approximate == "tanh":
+            tanh = np.tanh(math.sqrt(2 / math.pi) * (value + 0.044715 * value**3))
+            du = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * value**2)
+            slope = 0.5 * (1 + tanh) + 0.5 * value * (1 - tanh**2) * du
+        else:
+            bell = np.exp(-0.5 * value**2) / math.sqrt(2 * math.pi)
+            slope = 0.5 * math.erfc(-value / math.sqrt(2)) + value * bell
+        gx[i] = float(gy[i]) * slope
+    return gx
+
+
+def adam(
+    params, grads, exp_avgs, exp_avg_sqs, *, lr, beta1, beta2, eps, weight_decay, decoupled, step
+):
+    """m ← β1 m + (1-β1) g, v ← β2 v + (1-β2) g², p ← p - lr · m/(1-β1ᵗ) / (√(v/(1-β2ᵗ)) + eps)"""
+    for p, g, m, v in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True):
+        for i in np.ndindex(p.shape):
+            w = float(p[i]) * (1 - lr * weight_decay if decoupled else 1)
+            slope = float(g[i]) + (0 if decoupled else weight_decay * w)
+            m[i] = beta1 * float(m[i]) + (1 - beta1) * slope
+            v[i] = beta2 * float(v[i]) + (1 - beta2) * slope**2
+            deviation = math.sqrt(float(v[i]) / (1 - beta2**step))
+            p[i] = w - lr * float(m[i]) / (1 - beta1**step) / (deviation + eps)
+
+
+def philox(key, counter, n):
+    """Philox4x32-10 (random.py): ten rounds away from the four words of each 128-bit counter."""
+    words, m = [], 0xFFFFFFFF
+    for block in range(counter, counter + -(-n // 4)):
+        c = [block >> shift & m for shift in (0, 32, 64, 96)]
+        k0, k1 = key & m, key >> 32
+        for _ in range(10):
+            p0, p1 = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57
+            c = [p1 >> 32 ^ c[1] ^ k0, p1 & m, p0 >> 32 ^ c[3] ^ k1, p0 & m]
+            k0, k1 = k0 + 0x9E3779B9 & m, k1 + 0xBB67AE85 & m
+        words += c
+    return np.array(words[:n], np.uint32)
+
+
+def _scores(q, k, mask, is_causal, scale, b, i):
+    """s[j] = scale · q[b,i]·k[b,j] + mask, float64; -inf where query i may not look at key j."""
+    if scale is None:
+        scale = 1 / math.sqrt(max(q.shape[2], 1))
+    s = np.empty(k.shape[1])
+    for j in range(k.shape[1]):
+        s[j] = scale * sum(float(x) * float(y) for x, y in zip(q[b, i], k[b, j], strict=True))
+        if mask is not None:
+            bias = mask[b if len(mask) > 1 else 0, i, j]
+            s[j] = s[j] + float(bias) if mask.dtype != bool else s[j] if bias else -np.inf
+        if is_causal and j > i:
+            s[j] = -np.inf
+    return s
+
+
+def attention(q, k, v, mask=None, is_causal=False, scale=None):
+    """out[b,i] = Σ_j exp(s[j] - lse) v[b,j], lse[b,i] = log Σ_j exp s[j]; no key: 0, -inf"""
+    out, lse = np.zeros((*q.shape[:2], v.shape[2]), q.dtype), np.empty(q.shape[:2], q.dtype)
+    for b, i in np.ndindex(q.shape[:2]):
+        s = _scores(q, k, mask, is_causal, scale, b, i)
+        top = np.max(s, initial=-np.inf)
+        lse[b, i] = exact = top if top == -np.inf else top + np.log(sum(np.exp(s - top)))
+        if top != -np.inf:
+            out[b, i] = sum(p * v[b, j].astype(np.float64) for j, p in enumerate(np.exp(s - exact)))
+    return out, lse
+
+
+def attention_backward(gout, q, k, v, out, lse, mask=None, is_causal=False, scale=None):
+    """gv[j] = Σ_i p gout[i], gq[i] = scale Σ_j ds k[j], gk[j] = scale Σ_i ds q[i],
+
+    with p = exp(s[j] - lse[i]) and ds = p (gout[i]·v[j] - gout[i]·out[i]).
+    """
+    gq, gk, gv = np.zeros(q.shape), np.zeros(k.shape), np.zeros(v.shape)
+    size = 1 / math.sqrt(max(q.shape[2], 1)) if scale is None else scale
+    wide = [a.astype(np.float64) for a in (gout, q, k, v, out)]
+    for b, i in np.ndindex(*(q.shape[:2] if k.shape[1] else (0, 0))):
+        s = _scores(q, k, mask, is_causal, scale, b, i)
+        g, qi, kb, vb, o = wide[0][b, i], wide[1][b, i], wide[2][b], wide[3][b], wide[4][b, i]
+        for j in np.flatnonzero(s != -np.inf):
+            p = np.exp(s[j] - float(lse[b, i]))
+            ds = size * p * (sum(g * vb[j]) - sum(g * o))
+            gv[b, j] += p * g
+            gq[b, i] += ds * kb[j]
+            gk[b, j] += ds * qi
+    return gq.astype(q.dtype), gk.astype(q.dtype), gv.astype(q.dtype)

@@ -7,11 +7,26 @@ rungs of a ladder have one signature.
 from __future__ import annotations
 
 from .. import reference
-from . import conv, gemm
+from . import conv, elementwise, gemm, loss, norm, optimizer, philox
 
 LADDERS = {
     "gemm": (reference.gemm, gemm.gemm_1_loops),
     "conv2d": (reference.conv2d, conv.conv2d_1_direct),
     "conv_transpose2d": (reference.conv_transpose2d, conv.conv_transpose2d_1_direct),
     "conv2d_weight": (reference.conv2d_weight, conv.conv2d_weight_1_direct),
+    "layer_norm": (reference.layer_norm, norm.layer_norm_1_rows),
+    "layer_norm_backward": (reference.layer_norm_backward, norm.layer_norm_backward_1_rows),
+    "batch_norm": (reference.batch_norm, norm.batch_norm_1_channels),
+    "batch_norm_backward": (reference.batch_norm_backward, norm.batch_norm_backward_1_channels),
+    "softmax": (reference.softmax, loss.softmax_1_rows),
+    "softmax_backward": (reference.softmax_backward, loss.softmax_backward_1_rows),
+    "cross_entropy": (reference.cross_entropy, loss.cross_entropy_1_rows),
+    "cross_entropy_backward": (
+        reference.cross_entropy_backward,
+        loss.cross_entropy_backward_1_rows,
+    ),
+    "gelu": (reference.gelu, elementwise.gelu_1_vector),
+    "gelu_backward": (reference.gelu_backward, elementwise.gelu_backward_1_vector),
+    "adam": (reference.adam, optimizer.adam_1_fused),
+    "philox": (reference.philox, philox.philox_1_blocks),
 }
