@@ -13,8 +13,8 @@ def reduced(images: np.ndarray, size: int) -> np.ndarray:
     f = height // size
     if height != width or f * size != height:
         raise UsageError(
-            f"images of {height}×{width} cannot be reduced to size={size}: they must be square, with "
-            "a side that is a multiple of it; choose another size."
+            f"images of {height}×{width} cannot be reduced to size={size}: they must be square "
+            "with a side that is a multiple of it; choose another size."
         )
     x = images.astype(np.float32) / np.float32(127.5) - 1
     return x.reshape(n, c, size, f, size, f).mean((3, 5))  # (N, C, h, f, w, f) → (N, C, h, w)
