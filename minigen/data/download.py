@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigen.data.catalogue import CIFAR_FILES, DRAWN, REMOTE, RemoteFile
-from minigen.data.sources import digest_of, find_split, set_folders
+from minigen.data.sources import digest_of, find_file, find_split, set_folders
 from minigen.errors import DataError, DownloadError, UsageError, did_you_mean
 
 OFFLINE = "MINIGEN_OFFLINE"
@@ -66,7 +66,7 @@ def fetch(
     """Put the official files of a set into ROOT/name and return their paths; drawn sets: [].
 
     Files that are there already and have the right checksum are left alone. `timeout` is how many
-    seconds a mirror may be silent. DownloadError: no mirror has the file, or MINIGEN_OFFLINE is set.
+    seconds a mirror may be silent. DownloadError: no mirror has the file, or MINIGEN_OFFLINE.
     """
     key = name.lower().replace("_", "-")
     if key in DRAWN:
@@ -76,15 +76,15 @@ def fetch(
         raise UsageError(
             f'there is no data set "{name}".{did_you_mean(key, known)} Known: {", ".join(known)}.'
         )
-    remote, folder = REMOTE[key], set_folders(key, root)[0]
-    if key == "cifar10" and all(
-        (folder / file).is_file() for file in sum(CIFAR_FILES.values(), ())
-    ):
-        return [folder / file for file in sum(CIFAR_FILES.values(), ())]
-    paths = [
-        download(remote.mirrors, file, folder, progress=progress, timeout=timeout)
-        for file in remote.files
-    ]
+    remote, folders = REMOTE[key], set_folders(key, root)
+    if key == "cifar10":
+        batches = [find_file(folders, file) for files in CIFAR_FILES.values() for file in files]
+        if all(batches):
+            return [path for path in batches if path]
+    paths = []
+    for file in remote.files:
+        there = next((f for f in folders if _is_right(f / file.name, file)), folders[0])
+        paths.append(download(remote.mirrors, file, there, progress=progress, timeout=timeout))
     return _unpack_cifar10(paths[0]) if key == "cifar10" else paths
 
 
@@ -96,7 +96,7 @@ def download(
     progress: Progress | None = None,
     timeout: float = 30.0,
 ) -> Path:
-    """folder/file.name with the right checksum, from the first mirror (mirror + name) to have it."""
+    """folder/file.name with the right checksum, from the first mirror (mirror + name) with it."""
     folder = Path(folder)
     path = folder / file.name
     if _is_right(path, file):

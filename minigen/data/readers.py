@@ -120,7 +120,8 @@ def read_npz(path: str | Path, *, split: str = "train", name: str | None = None)
     path = Path(path)
     remedy = "save it with numpy.savez(path, images=…, labels=…)"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file:
+            arrays = np.load(file, allow_pickle=False)
             if not isinstance(arrays, np.lib.npyio.NpzFile) or "images" not in arrays:
                 raise DataError(f"{path} holds no array named images; {remedy}.")
             images = arrays["images"]
