@@ -187,7 +187,7 @@ class _Level:
         size = float(size) + abs(numeric)
         error = abs(slope - numeric)
         if error <= tol * size + self.noise:  # False for NaN
-            return max(0.0, error - self.noise) / size if size else 0.0
+            return error / (size + self.noise / tol) if error else 0.0
         head = self.head(
             f"along a random direction backward's slope is {slope:.10g}, finite differences "
             f"give {numeric:.10g} (relative error {error / size if size else error:.2g}, "
