@@ -10,10 +10,18 @@ from .. import reference
 from . import conv, elementwise, gemm, loss, norm, optimizer, philox
 
 LADDERS = {
-    "gemm": (reference.gemm, gemm.gemm_1_loops),
-    "conv2d": (reference.conv2d, conv.conv2d_1_direct),
-    "conv_transpose2d": (reference.conv_transpose2d, conv.conv_transpose2d_1_direct),
-    "conv2d_weight": (reference.conv2d_weight, conv.conv2d_weight_1_direct),
+    "gemm": (reference.gemm, gemm.gemm_1_loops, gemm.gemm_2_blocked, gemm.gemm_3_vectors),
+    "conv2d": (reference.conv2d, conv.conv2d_1_direct, conv.conv2d_2_patches),
+    "conv_transpose2d": (
+        reference.conv_transpose2d,
+        conv.conv_transpose2d_1_direct,
+        conv.conv_transpose2d_2_patches,
+    ),
+    "conv2d_weight": (
+        reference.conv2d_weight,
+        conv.conv2d_weight_1_direct,
+        conv.conv2d_weight_2_patches,
+    ),
     "layer_norm": (reference.layer_norm, norm.layer_norm_1_rows),
     "layer_norm_backward": (reference.layer_norm_backward, norm.layer_norm_backward_1_rows),
     "batch_norm": (reference.batch_norm, norm.batch_norm_1_channels),

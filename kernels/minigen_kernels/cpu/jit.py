@@ -29,12 +29,16 @@ _said: list[str] = []
 
 
 def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """numba.njit, cached in cache_folder(): @jit or @jit(parallel=True)."""
+    """numba.njit, cached in cache_folder(): @jit or @jit(parallel=True).
+
+    Dividing by 0 gives NaN or nonsense, as in NumPy and C, instead of an exception to check for.
+    """
+    options.setdefault("error_model", "numpy")
     if function is None:
         return functools.partial(jit, **options)
     dispatcher = numba.njit(**options)(function)
     try:
-        dispatcher._cache = _Cache(function)
+        dispatcher._cache = _Cache(function, options)
     except OSError:  # no folder that we may write to: every process compiles for itself
         pass
     return dispatcher
@@ -101,12 +105,12 @@ def clear_cache() -> int:
 class _Cache(caching.FunctionCache):
     """Numba's per-function cache, with one file per (function, signature, CPU) and no index."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         self._name = repr(function)
         self._py_func = function
         self._impl = _Impl(function)
         self._cache_path = str(cache_folder())
-        self._cache_file = _KeyedFiles(cache_folder(), function)
+        self._cache_file = _KeyedFiles(cache_folder(), function, options)
         self.enable()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -131,10 +135,11 @@ class _Impl(caching.CompileResultCacheImpl):
 class _KeyedFiles:
     """Files named after a hash of their key. Nothing is ever looked up by number or by time."""
 
-    def __init__(self, folder: Path, function: Callable[..., Any]) -> None:
+    def __init__(self, folder: Path, function: Callable[..., Any], options: dict[str, Any]) -> None:
         source = Path(function.__code__.co_filename)
+        content = hashlib.sha256(source.read_bytes()).hexdigest()
         self._folder = folder
-        self._stamp = (source.name, hashlib.sha256(source.read_bytes()).hexdigest())
+        self._stamp = (source.name, content, sorted(options.items()))
         self._name = f"{source.stem}.{function.__qualname__}".replace("<", "").replace(">", "")
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
