@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minigen.data.batching import Batches, batches, permutation
-from minigen.data.download import Row, available, download, fetch
+from minigen.data.download import Row, available, fetch, fetch_file
 from minigen.data.folder import read_folder
 from minigen.data.glyphs import glyphs
 from minigen.data.idx import read_idx
@@ -22,8 +22,8 @@ __all__ = [
     "available",
     "batches",
     "data_root",
-    "download",
     "fetch",
+    "fetch_file",
     "glyphs",
     "hold_out",
     "load",

@@ -84,11 +84,11 @@ def fetch(
     paths = []
     for file in remote.files:
         there = next((f for f in folders if _is_right(f / file.name, file)), folders[0])
-        paths.append(download(remote.mirrors, file, there, progress=progress, timeout=timeout))
+        paths.append(fetch_file(remote.mirrors, file, there, progress=progress, timeout=timeout))
     return _unpack_cifar10(paths[0]) if key == "cifar10" else paths
 
 
-def download(
+def fetch_file(
     mirrors: tuple[str, ...],
     file: RemoteFile,
     folder: str | Path,

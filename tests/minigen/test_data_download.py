@@ -86,7 +86,7 @@ def server(monkeypatch):
 def get(server, folder, *kinds, file=FILE, **options):
     mirrors = tuple(f"{server.url}/{kind}/" for kind in kinds)
     timeout = SHORT if {"hangs", "stalls"} & set(kinds) else LONG
-    return data.download(mirrors, file, folder, timeout=timeout, **options)
+    return data.fetch_file(mirrors, file, folder, timeout=timeout, **options)
 
 
 def part_of(folder):
@@ -126,9 +126,9 @@ def test_a_bad_mirror_is_named_and_the_next_one_used(server, tmp_path, kind, say
 
 def test_a_mirror_that_is_not_there(server, tmp_path):
     with pytest.raises(DownloadError, match="refused"):
-        data.download(("http://127.0.0.1:1/",), FILE, tmp_path, timeout=LONG)
+        data.fetch_file(("http://127.0.0.1:1/",), FILE, tmp_path, timeout=LONG)
     with pytest.raises(DownloadError, match="could not fetch"):
-        data.download(("nonsense://host/",), FILE, tmp_path, timeout=LONG)
+        data.fetch_file(("nonsense://host/",), FILE, tmp_path, timeout=LONG)
 
 
 @pytest.mark.parametrize("kind, status", [("good", "resumed"), ("plain", "from the start")])
