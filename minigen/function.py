@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from minigen_kernels import namespace_of
+from minigen_kernels import empty, namespace_of
 
 from . import tensor as tape
 from .tensor import Tensor
@@ -71,19 +71,23 @@ class Function:
         for x in inputs:
             if x.data.dtype is not first.dtype or type(x.data) is not type(first):
                 _check_alike(self.name, inputs)
-        out = Tensor(self.forward(*[x.data for x in inputs]))
+        with np.errstate(all="ignore"):  # infinities and NaNs are values; see detect_anomaly()
+            out = Tensor(self.forward(*[x.data for x in inputs]))
         if self.is_view:
             out.version = inputs[0].version
         if _anomaly:
             self._made_at = _call_site()
             _check_finite(self, "forward", out.data, inputs)
-        if tape._recording and any(x.requires_grad for x in inputs):
-            self._record(inputs, out)
+        if tape._recording:
+            for x in inputs:
+                if x.requires_grad:
+                    self._record(inputs, out)
+                    break
         return out
 
     def _record(self, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        self.parents = tuple(x.node if x.requires_grad else None for x in inputs)
-        self.shapes = tuple(x.data.shape for x in inputs)
+        self.parents = tuple([x.creator or x if x.requires_grad else None for x in inputs])
+        self.shapes = tuple([x.data.shape for x in inputs])
         self.serial = next(_serial)
         if self.keeps_inputs:
             self._inputs = inputs
@@ -188,10 +192,19 @@ class BroadcastTo(Function):
         self.shape = shape
 
     def forward(self, x: Any) -> Any:
-        return namespace_of(x).broadcast_to(x, self.shape)
+        return repeated(x, self.shape)
 
     def backward(self, gy: Tensor) -> Tensor:
         return sum_to(gy, self.shapes[0])
+
+
+def repeated(x: Any, shape: tuple[int, ...]) -> Any:
+    """An array broadcast to this shape: a view, or a copy where that is quicker."""
+    if tape.numel(shape) > 4096:
+        return namespace_of(x).broadcast_to(x, shape)
+    y = empty(shape, x.dtype, x)
+    y[...] = x
+    return y
 
 
 def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +56,17 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "creator", "data", "grad", "requires_grad", "version")
+    parents: tuple[Function | Tensor | None, ...] = ()  # a leaf was computed from nothing,
+    serial = -1  # and is older than every Function
     __array_ufunc__ = None  # so that `array * tensor` is left to Tensor.__rmul__
 
     def __init__(self, data: Any, requires_grad: bool = False):
-        if isinstance(data, Tensor):
+        if type(data) is np.ndarray:
+            array = data
+        elif isinstance(data, Tensor):
             raise TypeError("Tensor(tensor): use tensor.detach() for a tensor off the tape")
-        array = data if hasattr(data, "__cuda_array_interface__") else np.asarray(data)
+        else:
+            array = data if hasattr(data, "__cuda_array_interface__") else np.asarray(data)
         if array.dtype.kind not in "fiub":
             raise TypeError(
                 f"a Tensor holds floats, integers or bools, not dtype {array.dtype}"
@@ -177,8 +183,9 @@ class Tensor:
                 "backward(): this tensor depends on nothing that requires a gradient; create the "
                 "inputs with requires_grad=True, and outside no_grad()"
             )
-        leaves: set[Function | Tensor] = {n for n in _reachable(self) if isinstance(n, Tensor)}
-        found = _walk(self, leaves, _cotangent(self, gradient, "backward"), False, retain_graph)
+        gy, order = _cotangent(self, gradient, "backward"), _reachable(self)
+        leaves: set[Function | Tensor] = {n for n in order if isinstance(n, Tensor)}
+        found = _walk(self, order, leaves, gy, False, retain_graph)
         for leaf, g in found.items():
             assert isinstance(leaf, Tensor)
             # A copy of its own: g may share memory with the cotangent or with another gradient.
@@ -230,7 +237,8 @@ def grad(
         if not isinstance(x, Tensor):
             raise TypeError(f"grad(y, xs): xs[{i}] is a {type(x).__name__}, not a Tensor")
     retain = create_graph if retain_graph is None else retain_graph
-    found = _walk(y, {x.node for x in xs}, _cotangent(y, gy, "grad"), create_graph, retain)
+    targets = {x.node for x in xs}
+    found = _walk(y, _reachable(y), targets, _cotangent(y, gy, "grad"), create_graph, retain)
     # A constant has no paths to it, also when y itself is that constant.
     return [
         found[x.node]
@@ -247,7 +255,7 @@ def _cotangent(y: Tensor, gy: Tensor | None, caller: str) -> Tensor:
                 f"{caller}() of a tensor of shape {y.shape}: only a scalar needs no cotangent. "
                 "Reduce it first, e.g. y.mean(), or give a cotangent of the same shape"
             )
-        return Tensor(namespace_of(y.data).ones_like(y.data))
+        return Tensor(namespace_of(y.data).ones(y.data.shape, y.data.dtype))
     gy = gy if isinstance(gy, Tensor) else Tensor(gy)
     if gy.shape != y.shape or gy.dtype != y.dtype:
         raise ValueError(
@@ -264,39 +272,41 @@ def _reachable(y: Tensor) -> list[Function | Tensor]:
     seen: set[Function | Tensor] = {y.node}
     todo = [y.node]
     while todo:
-        node = todo.pop()
-        if not isinstance(node, Tensor):
-            new = [p for p in node.parents if p is not None and p not in seen]
-            seen.update(new)
-            todo.extend(dict.fromkeys(new))
-    return sorted(seen, key=lambda node: -1 if isinstance(node, Tensor) else node.serial)
+        for parent in todo.pop().parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
+    return sorted(seen, key=_serial)
+
+
+_serial = operator.attrgetter("serial")
 
 
 def _walk(
     y: Tensor,
+    order: list[Function | Tensor],
     targets: set[Function | Tensor],
     gy: Tensor,
     create_graph: bool,
     retain_graph: bool,
 ) -> dict[Function | Tensor, Tensor]:
     """Carry the cotangent from y back to the targets, along the paths that lead there only."""
-    order = _reachable(y)
     leads = set()
     for node in order:
-        if node in targets or any(p in leads for p in getattr(node, "parents", ())):
+        if node in targets or not leads.isdisjoint(node.parents):
             leads.add(node)
     cotangents: dict[Function | Tensor, Tensor] = {y.node: gy} if y.node in leads else {}
     found = {}
-    with recording(create_graph):
+    with recording(create_graph), np.errstate(all="ignore"):
         for node in reversed(order):
             g = cotangents.pop(node, None)
             if g is None:
                 continue
             if node in targets:
                 found[node] = g
-            if isinstance(node, Tensor) or not any(p in leads for p in node.parents):
+            if isinstance(node, Tensor) or leads.isdisjoint(node.parents):
                 continue
-            wanted = tuple(p is not None and p in leads for p in node.parents)
+            wanted = tuple([p in leads for p in node.parents])
             for parent, gx in zip(node.parents, node.gradients(g, wanted), strict=True):
                 if parent is not None and gx is not None:
                     before = cotangents.get(parent)

@@ -105,10 +105,9 @@ class Sigmoid(Function):
 def sigmoid_of(x: Any) -> Any:
     """1 / (1 + e⁻ˣ) of an array."""
     xp = namespace_of(x)
-    with np.errstate(all="ignore"):
-        y = xp.asarray(xp.exp(-x))
-        y += 1
-        return xp.reciprocal(y, out=y)
+    y = xp.asarray(xp.exp(-x))
+    y += 1
+    return xp.reciprocal(y, out=y)
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -175,10 +174,9 @@ class Softmax(Function):
         xp = namespace_of(x)
         if not x.size:
             return x.copy()
-        with np.errstate(all="ignore"):
-            y = xp.asarray(x - x.max(axis=self.axis, keepdims=True))
-            xp.exp(y, out=y)
-            y /= y.sum(axis=self.axis, keepdims=True)
+        y = xp.asarray(x - x.max(axis=self.axis, keepdims=True))
+        xp.exp(y, out=y)
+        y /= y.sum(axis=self.axis, keepdims=True)
         return y
 
     def backward(self, gy: Tensor) -> Tensor:
@@ -199,9 +197,8 @@ class LogSoftmax(Function):
         xp = namespace_of(x)
         if not x.size:
             return x.copy()
-        with np.errstate(all="ignore"):
-            y = xp.asarray(x - x.max(axis=self.axis, keepdims=True))
-            y -= xp.log(xp.exp(y).sum(axis=self.axis, keepdims=True))
+        y = xp.asarray(x - x.max(axis=self.axis, keepdims=True))
+        y -= xp.log(xp.exp(y).sum(axis=self.axis, keepdims=True))
         return y
 
     def backward(self, gy: Tensor) -> Tensor:
@@ -257,7 +254,7 @@ class Phi(Function):
 
     def forward(self, x: Any) -> Any:
         xp = namespace_of(x)
-        x = xp.clip(x, -40, 40)  # where Φ is 0 and 1 already, and ∞ · 0 is no concern
+        x = xp.asarray(xp.clip(x, -40, 40))  # where Φ is 0 and 1 already, and ∞ · 0 is no concern
         y = backend_of(x).gelu(x, "none")
         return xp.where(x == 0, x.dtype.type(0.5), y / xp.where(x == 0, x.dtype.type(1), x))
 

@@ -11,6 +11,7 @@ __all__ = ["Axes", "axes_of", "axis_of", "either_names"]
 
 Axes = int | Sequence[int] | None
 Result = TypeVar("Result")
+ALL = tuple(tuple(range(ndim)) for ndim in range(8))
 
 
 def axis_of(op: str, axis: int, ndim: int) -> int:
@@ -30,7 +31,7 @@ def axis_of(op: str, axis: int, ndim: int) -> int:
 def axes_of(op: str, axes: Axes, ndim: int) -> tuple[int, ...]:
     """The axes counted from the front and in order; None and () stand for all of them."""
     if axes is None:
-        return tuple(range(ndim))
+        return ALL[ndim] if ndim < len(ALL) else tuple(range(ndim))
     if isinstance(axes, int):
         return (axis_of(op, axes, ndim),) if ndim else ()
     found = sorted(axis_of(op, a, ndim) for a in axes)

@@ -113,8 +113,7 @@ class Cast(Function):
 
     def forward(self, x: Any) -> Any:
         self.before = x.dtype
-        with np.errstate(all="ignore"):
-            return x.astype(self.dtype)
+        return x.astype(self.dtype)
 
     def backward(self, gy: Tensor) -> Tensor:
         return to(gy, self.before)

@@ -100,15 +100,15 @@ def pad(
             f"pad: {tuple(numbers)} cuts more off axis {short[0]} of shape {input.shape} "
             "than it has"
         )
-    if mode == "constant":
+    if mode == "constant" or not numbers:
         return Pad(widths, 0.0 if value is None else value)(input)
     if mode not in AROUND:
         raise ValueError(f"pad: mode={mode!r} must be 'constant' or one of {sorted(AROUND)}")
     if value is not None:
         raise ValueError(f"pad: mode={mode!r} takes no value")
+    cut = Pad(tuple((min(a, 0), min(b, 0)) for a, b in widths)) if min(numbers) < 0 else None
+    x = cut(input) if cut and mode == "circular" else input  # what is left is what goes round
     for axis, (before, after) in enumerate(widths):
         if before > 0 or after > 0:
-            input = cat(AROUND[mode](input, axis, max(before, 0), max(after, 0)), axis)
-    if min(numbers, default=0) < 0:
-        input = Pad(tuple((min(a, 0), min(b, 0)) for a, b in widths))(input)
-    return input
+            x = cat(AROUND[mode](x, axis, max(before, 0), max(after, 0)), axis)
+    return cut(x) if cut and mode != "circular" else x

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from minigen_kernels import namespace_of
 
-from ..function import Function, broadcast_to
+from ..function import Function, repeated
 from ..tensor import Tensor
 from .axes import Axes, axes_of, axis_of, either_names
 from .choice import maximum, minimum, where
@@ -37,7 +37,7 @@ class Extreme(NamedTuple):
 
 
 def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+    return tuple([1 if i in axes else n for i, n in enumerate(shape)])
 
 
 def _count(x: Tensor, axes: tuple[int, ...]) -> int:
@@ -57,7 +57,24 @@ class Sum(Function):
         return x.sum(axis=self.axes, keepdims=self.keepdim)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return broadcast_to(gy.reshape(self.kept), self.shapes[0])
+        return Spread(self.axes, self.keepdim, self.kept, self.shapes[0])(gy)
+
+
+class Spread(Function):
+    """y = x repeated along the axes that a sum took away: the adjoint of Sum"""
+
+    keeps_inputs = False
+
+    def __init__(
+        self, axes: tuple[int, ...], keepdim: bool, kept: tuple[int, ...], shape: tuple[int, ...]
+    ):
+        self.axes, self.keepdim, self.kept, self.shape = axes, keepdim, kept, shape
+
+    def forward(self, x: Any) -> Any:
+        return repeated(x.reshape(self.kept), self.shape)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return Sum(self.axes, self.keepdim)(gy)
 
 
 class Mean(Sum):
@@ -65,8 +82,7 @@ class Mean(Sum):
 
     def forward(self, x: Any) -> Any:
         self.count = math.prod(x.shape[i] for i in self.axes)
-        with np.errstate(all="ignore"):
-            return super().forward(x) / x.dtype.type(self.count)
+        return super().forward(x) / x.dtype.type(self.count)
 
     def backward(self, gy: Tensor) -> Tensor:
         return super().backward(gy / self.count)
@@ -134,7 +150,8 @@ def root(x: Tensor) -> Tensor:
 
 @either_names
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Π x over one axis, or over all; 1 over none."""
+    """Π x over one axis, or over all; 1 over none. Integers and bools give int64."""
+    input = input if input.dtype.kind == "f" else to(input, np.int64)
     if dim is None:
         y = _prod_first(input.reshape(-1))
         return y.reshape((1,) * input.ndim) if keepdim else y
@@ -307,8 +324,7 @@ class LogSumExp(Function):
             return xp.full(x.sum(axis=self.axes, keepdims=self.keepdim).shape, -np.inf, x.dtype)
         top = x.max(axis=self.axes, keepdims=True)
         top = xp.where(xp.isfinite(top), top, x.dtype.type(0))
-        with np.errstate(all="ignore"):
-            y = xp.log(xp.exp(x - top).sum(axis=self.axes, keepdims=True)) + top
+        y = xp.log(xp.exp(x - top).sum(axis=self.axes, keepdims=True)) + top
         return y if self.keepdim else y.squeeze(self.axes)
 
     def backward(self, gy: Tensor) -> Tensor:

@@ -297,7 +297,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             if n != m and a != axis:
                 raise ValueError(
                     f"cat along axis {axis}: shapes {xs[0].shape} and {x.shape} (tensors 0 and "
-                    f"{i}) differ on axis {a}, {m} and {n}; all axes but {axis} must be equally long"
+                    f"{i}) differ on axis {a}, {m} and {n}; all axes but {axis} must be equally "
+                    "long"
                 )
     return Cat(axis)(*xs)
 
