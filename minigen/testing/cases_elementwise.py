@@ -201,9 +201,14 @@ def _along(name: str, mode: str, reference: Any, fill: Any, order: int = 2, opti
     def parts(draw: Any) -> Any:
         shape = draw(some.shapes(1, 3, zero=False, largest=5))
         x, dim = draw(some.arrays(shape, fill)), draw(some.axes(len(shape)))
-        keep = {} if name == "cumsum" else {"keepdim": draw(st.booleans())}
-        f = lambda x: getattr(F, name)(x, dim, **keep)  # noqa: E731
-        return f, (x,), lambda x: reference(x, dim, **{"keepdims": v for v in keep.values()})
+        keep = draw(st.booleans())
+        if name == "cumsum":
+            return (lambda x: F.cumsum(x, dim)), (x,), lambda x: reference(x, dim)
+
+        def f(x: Any) -> Any:
+            return getattr(F, name)(x, dim, keepdim=keep)
+
+        return f, (x,), lambda x: reference(x, dim, keepdims=keep)
 
 
 _along("cumsum", "", np.cumsum, some.normal)
@@ -220,7 +225,8 @@ _along("min", "along an axis", lambda x, d, **o: (np.min(x, d, **o), np.argmin(x
 def _over_all(name: str, reference: Any, fill: Any, order: int = 2) -> None:
     @CASES.case(name, "over all", order=order)
     def parts(draw: Any) -> Any:
-        return getattr(F, name), (draw(some.arrays(some.shapes(0, 3, zero=False), fill)),), reference
+        x = draw(some.arrays(some.shapes(0, 3, zero=False), fill))
+        return getattr(F, name), (x,), reference
 
 
 for _name in ("max", "min", "argmax", "argmin", "prod"):

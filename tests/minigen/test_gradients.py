@@ -1,14 +1,18 @@
-"""Every public op, in every mode: values, first and second gradients at drawn arguments."""
+"""Every public op in every mode, and every model: values and gradients at drawn arguments."""
 
 import pytest
 
 from minigen.testing.cases import CASES
 from minigen.testing.checks import check_case
+from minigen.testing.models import MODEL_CASES
 
 pytestmark = pytest.mark.gradients
 
 
-@pytest.mark.parametrize("case", [c for cases in CASES.values() for c in cases], ids=lambda c: c.name)
+EVERY = [case for table in (CASES, MODEL_CASES) for cases in table.values() for case in cases]
+
+
+@pytest.mark.parametrize("case", EVERY, ids=lambda case: case.name)
 def test_gradients(case):
     count, worst = check_case(case)
     assert count > 0 and worst < 1e-7
