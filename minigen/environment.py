@@ -85,7 +85,7 @@ def git_commit() -> str | None:
 
 
 def gemm_gflops(size: int = 256, tries: int = 5) -> float:
-    """How many GFLOP/s the float32 matrix product reaches here, threads as set; the best of a few."""
+    """How many GFLOP/s the float32 matrix product reaches with these threads; best of a few."""
     from minigen_kernels import backend_of
 
     a = np.full((size, size), 0.5, np.float32)

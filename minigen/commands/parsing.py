@@ -48,7 +48,8 @@ def parse(kind: type[T], argv: list[str], command: str, default: T | None = None
 
 def given(kind: type, argv: list[str]) -> set[str]:
     """The fields of a dataclass whose options are written in argv."""
-    words = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in argv if word[:2] == "--"}
+    flags = [word.partition("=")[0] for word in argv if word.startswith("--")]
+    words = {flag.removeprefix("--").replace("-", "_") for flag in flags}
     return {name for name in _names(kind) if name in words or f"no_{name}" in words}
 
 
@@ -62,9 +63,8 @@ def _names(kind: Any) -> list[str]:
 
 def _first_words(box: str) -> str:
     """The message in one of tyro's boxes, on one line."""
-    rows = [row.strip(" │|\t") for row in box.splitlines() if not re.match(r"^[╭╰+].*", row.strip())]
     words = []
-    for row in rows:
+    for row in (row.strip(" │|\t") for row in box.splitlines() if not re.match(r"\s*[╭╰+]", row)):
         if row.startswith(("──", "--")) and words:
             break
         words.append(row)

@@ -1,4 +1,4 @@
-"""The options of `minigen train`, and what they come to: Plan, everything that a run is made from."""
+"""The options of `minigen train`, and what they come to: a Plan, all that a run is made from."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Plan:
 
 
 def make_plan(name: str, module: Any, argv: list[str]) -> Plan:
-    """Options in order of weight: those given, then the run resumed or --config, then the preset."""
+    """Options by weight: those given, then those of the run resumed or --config, the preset's."""
     preset = _value_after(argv, "--preset")
     if preset is not None and preset not in module.PRESETS:
         known = list(module.PRESETS)

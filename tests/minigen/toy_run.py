@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -61,7 +62,8 @@ def train(config: dict, run) -> Toy:
     for step, x in run.steps(batches, config["steps"]):
         toy.w += 0.1 * (rng.normal(config["size"]) - toy.w) + np.float32(1e-3) * x.mean()
         toy.count += 1
-        time.sleep(config["sleep"])
+        if config["sleep"]:
+            time.sleep(config["sleep"])
         run.log(loss=float("nan") if step == config["nan_at"] else np.square(toy.w).mean())
     run.result(count=toy.count)
     return toy
@@ -90,9 +92,11 @@ def start(out: Path, *, resume: Path | None = None, progress=None, options=None,
 
 
 def main() -> int:
+    os.fsync = lambda handle: None  # slow, and only a power cut would show the difference
     out = Path(sys.argv[1])
     words = [word for word in sys.argv[2:] if word != "--resume"]
-    given = {k.removeprefix("--"): json.loads(v) for k, v in zip(words[::2], words[1::2], strict=True)}
+    pairs = zip(words[::2], words[1::2], strict=True)
+    given = {key.removeprefix("--"): json.loads(value) for key, value in pairs}
     names = set(training.RunOptions.__dataclass_fields__)
     options = {k: given.pop(k) for k in list(given) if k in names}
     resume = out if "--resume" in sys.argv else None

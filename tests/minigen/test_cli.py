@@ -1,0 +1,364 @@
+"""The command line: what it writes, what it refuses and how, exit codes, pipes, strange folders."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minigen import cli, environment, models, training
+from minigen.errors import OutputError
+from minigen.images import write_atomically
+from minigen.training import checkpoint
+
+HERE = Path(__file__).parent
+SCRIPT = HERE / "toy_model.py"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """A folder of a dozen small grey pictures."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("my pictures")
+    x = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    for i, pixels in enumerate(x):
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def minigen(monkeypatch, tmp_path, capsys):
+    """minigen(*words) -> (exit code, stdout, stderr), in this process, in an empty folder."""
+    spec = importlib.util.spec_from_file_location("toy_model", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    toy = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "toy_model", toy)
+    spec.loader.exec_module(toy)
+    monkeypatch.setitem(models.MODELS, "toy", "toy_model")
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.setattr(environment, "gemm_gflops", lambda: 10.0)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        code = cli.main([str(word) for word in words])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def toy(minigen, pictures):
+    """toy(*words): train the toy on the pictures."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        return minigen(
+            "train", "toy", "--data", pictures, "--image-size", 8, "--colour", "grey", *words
+        )
+
+    return call
+
+
+def refused(result: tuple[int, str, str], code: int, *parts: str) -> None:
+    """One line on stderr, this exit code, these words."""
+    assert result[0] == code, result
+    lines = [line for line in result[2].splitlines() if line.startswith("minigen: error: ")]
+    assert len(lines) == 1, result
+    for part in parts:
+        assert part in lines[0], lines[0]
+
+
+def metrics(run: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+# ---- overview, help
+
+
+@pytest.mark.parametrize("words", [(), ("-h",), ("--help",)])
+def test_help_lists_the_commands(minigen, words):
+    code, said, _ = minigen(*words)
+    assert code == 0 and all(command in said for command in cli.COMMANDS)
+
+
+def test_version(minigen):
+    assert minigen("--version")[1].startswith("minigen 0.")
+
+
+def test_help_of_a_model_has_its_fields_reasons_and_defaults(minigen):
+    code, said, _ = minigen("train", "toy", "-h")
+    words = " ".join(said.replace("│", " ").split())
+    assert code == 0
+    assert "--lr FLOAT how far a step goes (default: 0.1)" in words
+    assert "--max-minutes" in words and "--resume" in words and "--betas" in words
+
+
+@pytest.mark.parametrize("command", [c for c in cli.COMMANDS if c != "train"])
+def test_every_command_has_help(minigen, command):
+    code, said, _ = minigen(command, "-h")
+    assert code == 0 and "usage" in said
+
+
+# ---- wrong words
+
+
+@pytest.mark.parametrize(
+    "words, parts",
+    [
+        (("trian",), ('no command "trian"', 'Did you mean "train"?')),
+        (("train",), ("name a model first",)),
+        (("train", "tiy"), ('no model "tiy"', 'Did you mean "toy"?')),
+        (("train", "toy", "--data", "mnits"), ('"mnits"', 'Did you mean "mnist"?')),
+        (("train", "toy", "--stpes", "3"), ('unknown option "--stpes"', 'Did you mean "--steps"?')),
+        (("train", "toy", "--max-minuts=3"), ('Did you mean "--max-minutes"?',)),
+        (("train", "toy", "--lr", "fast"), ("--lr", "fast")),
+        (("train", "toy", "--device", "gpu"), ("--device", "cuda")),
+        (("train", "toy", "--preset", "lagre"), ('no preset "lagre"', 'Did you mean "large"?')),
+        (("train", "toy", "--quiet", "--json"), ("exclude each other",)),
+        (("train", "toy", "surplus"), ('unknown argument "surplus"',)),
+        (("train", "toy", "--threads", "100000"), ("--threads 100000", "1 to")),
+        (("sample",), ("name a run directory",)),
+        (("data", "lits"), ('Did you mean "list"?',)),
+        (("data", "fetch", "mnits"), ('Did you mean "mnist"?',)),
+        (("data", "fetch"), ("name a data set",)),
+        (("doctor", "--clear-cash"), ('Did you mean "--clear-cache"?',)),
+    ],
+)
+def test_wrong_words_exit_2_with_a_suggestion(minigen, words, parts):
+    refused(minigen(*words), 2, *parts)
+
+
+def test_cuda_without_a_gpu_names_the_install_line(minigen, monkeypatch):
+    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
+    refused(minigen("train", "toy", "--device", "cuda"), 1, "nvidia-smi", "pip install 'minigen[")
+    monkeypatch.setattr(environment.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(environment, "_output", lambda *c: "CUDA Version: 12.4")
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
+    refused(minigen("train", "toy", "--device", "cuda"), 1, "pip install 'minigen[cuda12]'")
+
+
+# ---- a run
+
+
+def test_a_run_can_be_trained_sampled_and_evaluated(minigen, toy):
+    code, said, progress = toy("--lr", 0.2, "--out", "my rün")
+    assert code == 0, progress
+    run = Path("my rün")
+    assert f"run: {run}" in said and "000010.png" in said
+    assert "step 10/10" in progress and "images/s" in progress and "parameters" in progress
+    stored = training.read_config(run)
+    assert stored["config"]["lr"] == 0.2 and stored["data_options"]["image_size"] == 8
+    assert stored["config"]["betas"] == [0.5, 0.9] and stored["model"] == "toy"
+    assert "--lr 0.2" in (run / "cmd.txt").read_text()
+    start = json.loads((run / "env.json").read_text())["starts"][0]
+    assert {"minigen", "numpy", "numba", "cpu", "threads", "vector_bits"} <= set(start)
+    assert json.loads((run / "result.json").read_text())["brightness"] < 1
+
+    code, said, _ = minigen("sample", run, "--n", 9, "--out", "grid.png")
+    assert code == 0 and said.strip() == "grid.png"
+    first = Path("grid.png").read_bytes()
+    assert minigen("sample", run, "--n", 9)[0] == 0
+    assert (run / "samples-0.png").read_bytes() == first
+    minigen("sample", run, "--n", 9, "--seed", 1, "--out", "grid.png")
+    assert Path("grid.png").read_bytes() != first
+
+    code, said, _ = minigen("eval", run, "--json")
+    assert code == 0 and json.loads(said) == json.loads((run / "eval.json").read_text())
+    assert 0 < json.loads(said)["error"] < 1
+
+
+def test_runs_get_directories_of_their_own(toy, pictures):
+    for _ in range(2):
+        assert toy("--steps", 2)[0] == 0
+    folder = "toy-" + pictures.name.lower().replace("_", "-")
+    assert len(list(Path("runs", folder).iterdir())) == 2
+
+
+def test_a_stopped_run_resumed_equals_the_unbroken_one(toy):
+    assert toy("--out", "one")[0] == 0
+    code, said, progress = toy("--out", "two", "--max-minutes", 0)
+    assert code == 0 and 'train toy --resume "two"' in progress
+    assert len(metrics(Path("two"))) == 1
+    assert toy("--out", "two", "--resume")[0] == 0
+    assert metrics(Path("one")) == metrics(Path("two"))
+    ends = [checkpoint.load(Path(run, "ckpt/last.safetensors")) for run in ("one", "two")]
+    assert ends[0].state["model"]["mean"].tobytes() == ends[1].state["model"]["mean"].tobytes()
+    assert ends[0].state["rng"] == ends[1].state["rng"]
+    for name in ("samples/000010.png", "samples.gif"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
+
+
+def test_resume_needs_nothing_but_the_directory(minigen, toy):
+    toy("--out", "run", "--max-minutes", 0, "--lr", 0.3, "--seed", 5)
+    code, _, said = minigen("train", "toy", "--resume", "run")
+    assert code == 0, said
+    stored = training.read_config(Path("run"))
+    assert stored["seed"] == 5 and stored["config"]["lr"] == 0.3 and len(metrics(Path("run"))) == 10
+    assert len((Path("run") / "cmd.txt").read_text().splitlines()) == 2
+
+
+def test_resume_auto_takes_the_latest_run_or_begins_one(toy):
+    assert toy("--resume", "--max-minutes", 0)[0] == 0
+    assert toy("--resume", "auto")[0] == 0
+    (run,) = next(iter(Path("runs").iterdir())).iterdir()
+    assert len(metrics(run)) == 10
+
+
+def test_resume_refuses_what_would_make_it_another_run(minigen, toy):
+    toy("--out", "run", "--max-minutes", 0)
+    refused(minigen("train", "toy", "--resume", "run", "--lr", 0.7), 1, "lr = 0.1 (now 0.7)")
+    refused(minigen("train", "toy", "--resume", "run", "--seed", 7), 2, "--seed 7", "it was 0")
+    refused(minigen("train", "vae", "--resume", "run"), 2, "a run of toy, not of vae")
+    refused(minigen("train", "toy", "--resume", "nowhere"), 1, "nowhere")
+    assert checkpoint.load(Path("run/ckpt/last.safetensors")).step == 1
+
+
+def test_more_steps(minigen, toy):
+    toy("--out", "run", "--steps", 4)
+    assert minigen("train", "toy", "--resume", "run", "--steps", 6)[0] == 0
+    assert [row["step"] for row in metrics(Path("run"))] == [1, 2, 3, 4, 5, 6]
+    assert training.read_config(Path("run"))["config"]["steps"] == 6
+
+
+def test_config_begins_a_new_run_with_the_options_of_another(minigen, toy):
+    toy("--out", "one", "--lr", 0.3, "--steps", 3)
+    assert minigen("train", "toy", "--config", "one/config.toml", "--out", "two")[0] == 0
+    assert metrics(Path("one")) == metrics(Path("two"))
+    code = minigen("train", "toy", "--config", "one", "--out", "three", "--lr", 0.1)[0]
+    assert code == 0 and training.read_config(Path("three"))["config"]["steps"] == 3
+    assert metrics(Path("one")) != metrics(Path("three"))
+    text = Path("one/config.toml").read_text()
+    Path("typo.toml").write_text(text.replace("lr = ", "rl = "))
+    refused(minigen("train", "toy", "--config", "typo.toml"), 1, '"rl"', 'Did you mean "lr"?')
+    Path("broken.toml").write_text(text + "=")
+    refused(minigen("train", "toy", "--config", "broken.toml"), 1, "cannot read", "broken.toml")
+
+
+def test_dry_run_tells_the_cost_and_writes_nothing(toy):
+    code, said, _ = toy("--dry-run", "--out", "run")
+    assert code == 0 and "ms" in said and not Path("run").exists()
+
+
+def test_quiet_says_nothing_and_json_is_json(toy):
+    assert toy("--quiet", "--out", "a") == (0, "", "")
+    code, said, _ = toy("--json", "--out", "b")
+    events = [json.loads(line) for line in said.splitlines()]
+    assert code == 0 and events[-1]["event"] == "end" and events[-1]["step"] == 10
+    assert {"start", "step", "sample", "checkpoint", "end"} <= {e["event"] for e in events}
+
+
+# ---- what goes wrong on the way
+
+
+def test_nan_in_the_loss(toy):
+    refused(toy("--fail", "nan", "--out", "run"), 1, "loss is nan at step 5", "--anomaly")
+    assert checkpoint.load(checkpoint.find(Path("run"))).step == 4
+    assert "loss is nan" in Path("run/log.txt").read_text()
+
+
+def test_a_bug_is_one_line_unless_debug(toy):
+    refused(toy("--fail", "bug", "--out", "run"), 1, "ZeroDivisionError", "--debug")
+    with pytest.raises(ZeroDivisionError):
+        toy("--fail", "bug", "--out", "again", "--debug")
+
+
+def test_a_folder_in_use_is_not_overwritten(toy):
+    Path("run").mkdir()
+    Path("run/thesis.txt").write_text("precious")
+    refused(toy("--out", "run"), 1, "not empty", "--resume")
+    assert Path("run/thesis.txt").read_text() == "precious"
+
+
+def test_damaged_and_foreign_checkpoints(minigen, toy):
+    toy("--out", "run", "--steps", 4)
+    last = Path("run/ckpt/last.safetensors")
+    whole = last.read_bytes()
+    last.write_bytes(whole[:-5])
+    earlier = str(Path("run/ckpt/step-000003.safetensors"))
+    for words in (("sample", "run"), ("eval", "run"), ("train", "toy", "--resume", "run")):
+        refused(minigen(*words), 1, "cut short", "step 3 is whole", f'--resume "{earlier}"')
+    assert minigen("train", "toy", "--resume", earlier)[0] == 0
+    assert checkpoint.load(last).step == 4 and last.read_bytes() != whole[:-5]
+    assert len(metrics(Path("run"))) == 4
+    refused(minigen("sample", "nowhere"), 1, "no run directory")
+
+
+def test_a_read_only_folder(toy, monkeypatch):
+    def mkdir(path, *words, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    refused(toy("--out", "locked/run"), 1, "Permission denied", "--out")
+    refused(toy(), 1, "Permission denied", "--out")
+
+
+def test_a_disk_that_fills_up_on_the_way(minigen, toy, monkeypatch):
+    toy("--out", "run", "--max-minutes", 0)
+    earlier = Path("run/ckpt/last.safetensors").read_bytes()
+
+    def full(path, data):
+        if path.suffix == ".safetensors":
+            raise OutputError("no room") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_atomically(path, data)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    said = "No space left on device; the checkpoint of step 1 is intact"
+    refused(minigen("train", "toy", "--resume", "run"), 1, said, "--resume")
+    assert Path("run/ckpt/last.safetensors").read_bytes() == earlier
+
+
+def test_an_out_that_cannot_be_made(toy):
+    Path("file").write_text("")
+    refused(toy("--out", "file/run"), 1, "cannot make a run directory", "--out")
+
+
+# ---- as a process
+
+
+def process(*words: object, cwd: Path, **options) -> subprocess.CompletedProcess:
+    root = HERE.parents[1]
+    paths = [str(root), str(root / "kernels"), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **options.pop("env", {})}
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, timeout=300, **options)
+
+
+def test_version_is_quick_and_compiles_nothing(tmp_path):
+    program = (
+        "import sys; from minigen.cli import main; main(['--version']);"
+        "heavy = {'numba', 'tyro', 'rich', 'PIL', 'hypothesis'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = process("-c", program, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_module_is_the_command_and_home_may_be_read_only(tmp_path):
+    env = {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent/cache"}
+    done = process("-m", "minigen", "data", "list", cwd=tmp_path, env=env)
+    assert done.returncode == 0 and b"mnist" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="shell syntax of Unix")
+def test_a_reader_that_leaves_ends_it_quietly(tmp_path):
+    command = f'"{sys.executable}" -m minigen data list | true'
+    root = HERE.parents[1]
+    paths = os.pathsep.join([str(root), str(root / "kernels")])
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        timeout=300,
+    )
+    assert done.stderr == b""
