@@ -32,6 +32,7 @@ __all__ = ["Function", "broadcast_to", "detect_anomaly", "sum_to"]
 
 _serial = itertools.count()
 _anomaly = False
+_inside: Function | None = None  # in anomaly mode: whose backward is running
 
 
 class Function:
@@ -76,8 +77,9 @@ class Function:
         if self.is_view:
             out.version = inputs[0].version
         if _anomaly:
-            self._made_at = _call_site()
-            _check_finite(self, "forward", out.data, inputs)
+            self._made_at = _inside._made_at if _inside else _call_site()
+            if not _inside:  # what a backward computes is checked, by its name, when it is done
+                _check_finite(self, "forward", out.data, inputs)
         if tape._recording:
             for x in inputs:
                 if x.requires_grad:
@@ -132,7 +134,11 @@ class Function:
                 "pass used it up. Pass retain_graph=True there, or compute the loss again"
             )
         self._wanted = wanted
-        gxs = self.backward(gy)
+        if _anomaly:
+            with _watching(self):
+                gxs = self.backward(gy)
+        else:
+            gxs = self.backward(gy)
         gxs = gxs if isinstance(gxs, tuple) else (gxs,)
         out: list[Tensor | None] = []
         for i, (gx, want) in enumerate(zip(gxs, wanted, strict=True)):
@@ -258,6 +264,17 @@ def detect_anomaly() -> Iterator[None]:
         yield
     finally:
         _anomaly = before
+
+
+@contextlib.contextmanager
+def _watching(fn: Function) -> Iterator[None]:
+    """While the backward of fn runs, what it calls counts as fn's."""
+    global _inside
+    before, _inside = _inside, fn
+    try:
+        yield
+    finally:
+        _inside = before
 
 
 def _check_finite(fn: Function, phase: str, array: Any, sources: tuple[Tensor, ...]) -> None:
