@@ -1,4 +1,4 @@
-"""Cases of whole models: the gradient of each model's loss in all its parameters, at small sizes."""
+"""Cases of whole models: the gradient of each loss in all parameters, at small sizes."""
 
 from __future__ import annotations
 

@@ -148,8 +148,8 @@ class Graphs(RuleBasedStateMachine):
         c = np.asarray(np.cos(1 + np.arange(y.size))).reshape(y.shape)
         xs = [x for x, _, _ in self.leaves]
         first = grad(y, xs, Tensor(c), create_graph=True)
-        slope = sum(((g * Tensor(u)).sum() for g, (_, u, _) in zip(first, self.leaves, strict=True)),
-                    start=Tensor(0.0))
+        along = zip(first, self.leaves, strict=True)
+        slope = sum(((g * Tensor(u)).sum() for g, (_, u, _) in along), start=Tensor(0.0))
         second = grad(slope, xs, retain_graph=True)
         plain = grad(y, xs, Tensor(c), retain_graph=True)
         for exact, gradients in ((dual.v, first), (dual.v, plain), (dual.uv, second)):
