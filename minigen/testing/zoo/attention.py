@@ -1,0 +1,76 @@
+"""Seeded bugs in attention: the composed formula and the fused kernels."""
+
+from __future__ import annotations
+
+from ..bugs import Bug
+from . import gradients, parity
+
+FILE = "minigen/ops/attention.py"
+KERNEL = "kernels/minigen_kernels/cpu/attention.py"
+KERNELS = "tests/kernels/test_attention.py"
+
+BUGS = [
+    Bug(
+        "scaled-by-d-instead-of-its-root",
+        FILE,
+        "scale = 1 / math.sqrt(max(d, 1)) if scale is None else scale\n    q, k, v",
+        "scale = 1 / max(d, 1) if scale is None else scale\n    q, k, v",
+        (parity("attention"),),
+    ),
+    Bug(
+        "softmax-over-the-queries-in-the-composed-formula",
+        FILE,
+        "    total = exps.sum(-1, True)\n",
+        "    total = exps.sum(-2, True)\n",
+        (gradients("attention"),),
+    ),
+    Bug(
+        "the-causal-mask-hides-the-diagonal",
+        FILE,
+        "xp.tri(scores.shape[-2], scores.shape[-1], dtype=bool)",
+        "xp.tri(scores.shape[-2], scores.shape[-1], -1, dtype=bool)",
+        (gradients("attention"),),
+    ),
+    Bug(
+        "a-boolean-mask-read-as-forbidden",
+        FILE,
+        "scores = where(attn_mask, scores, -math.inf)",
+        "scores = where(attn_mask, -math.inf, scores)",
+        (gradients("attention"),),
+    ),
+    Bug(
+        "additive-mask-left-out-of-the-composed-formula",
+        FILE,
+        "        scores = scores + attn_mask\n",
+        "        scores = scores + attn_mask * 0\n",
+        (gradients("attention"), parity("attention")),
+    ),
+    Bug(
+        "fused-backward-forgets-the-scale",
+        FILE,
+        "gy, *arrays, self._output, self.lse, self.mask, self.is_causal, self.scale\n",
+        "gy, *arrays, self._output, self.lse, self.mask, self.is_causal, 1.0\n",
+        (gradients("attention"),),
+    ),
+    Bug(
+        "online-softmax-keeps-the-old-sum-unscaled",
+        KERNEL,
+        "        total[i] *= factor[i]\n",
+        "        total[i] *= 1\n",
+        (KERNELS,),
+    ),
+    Bug(
+        "delta-left-out-of-the-fused-backward",
+        KERNEL,
+        "ds[j, i] = p * (ds[j, i] - row[1, i])",
+        "ds[j, i] = p * ds[j, i]",
+        (KERNELS,),
+    ),
+    Bug(
+        "dropout-leaves-the-kept-values-unscaled",
+        "minigen/ops/random.py",
+        "return x * Tensor(kept * x.dtype.type(1 / (1 - p)))",
+        "return x * Tensor(kept * x.dtype.type(1))",
+        ("tests/minigen/test_nn.py -k dropout_scales",),
+    ),
+]

@@ -1,0 +1,83 @@
+"""Seeded bugs in the kernels of matrix products and convolutions, and in their operations."""
+
+from __future__ import annotations
+
+from ..bugs import Bug
+from . import gradients
+
+FILE = "kernels/minigen_kernels/cpu/conv.py"
+GEMM = "kernels/minigen_kernels/cpu/gemm.py"
+CONV = "tests/kernels/test_conv.py"
+
+BUGS = [
+    Bug(
+        "taps-in-the-wrong-dilation",
+        FILE,
+        "_image_axis(w_shape[3], 0, dilation[1], 1, 2),",
+        "_image_axis(w_shape[3], 0, dilation[0], 1, 2),",
+        (CONV + " -k conv2d",),
+    ),
+    Bug(
+        "padding-off-by-one",
+        FILE,
+        "_image_axis(y_shape[2], -padding[0], stride[0], width, 1),",
+        "_image_axis(y_shape[2], 1 - padding[0], stride[0], width, 1),",
+        (CONV + " -k conv2d",),
+    ),
+    Bug(
+        "rows-and-columns-exchanged-in-the-scatter",
+        FILE,
+        "h, v = p * sizes[8] - sizes[6], q * sizes[9] - sizes[7]",
+        "h, v = p * sizes[9] - sizes[6], q * sizes[8] - sizes[7]",
+        (CONV,),
+    ),
+    Bug(
+        "bias-left-out-of-the-transposed-convolution",
+        FILE,
+        "        x[n, c] = bias[c]\n",
+        "        x[n, c] = 0\n",
+        (CONV,),
+    ),
+    Bug(
+        "groups-share-the-first-one-s-channels",
+        FILE,
+        "    b = Places(steps(groups, w_shape[1] * image[0] * image[1]), taps, pixels)\n",
+        "    b = Places(steps(groups, 0), taps, pixels)\n",
+        (CONV,),
+    ),
+    Bug(
+        "last-row-dropped-in-the-direct-loops",
+        FILE,
+        "return max(0, min(count, (size - offset + step - 1) // step))",
+        "return max(0, min(count, (size - offset) // step))",
+        (CONV,),
+    ),
+    Bug(
+        "blocks-of-32-rows-without-their-tail",
+        GEMM,
+        "blocks = (m + 31) // 32",
+        "blocks = max(m // 32, 1)",
+        ("tests/kernels/test_gemm.py",),
+    ),
+    Bug(
+        "a-transposed-left-matrix-read-straight",
+        GEMM,
+        "a_steps = (1, m) if a_turned else (depth, 1)",
+        "a_steps = (depth, 1)",
+        ("tests/kernels/test_gemm.py",),
+    ),
+    Bug(
+        "weight-gradient-takes-the-bias-of-the-strides",
+        "minigen/ops/conv.py",
+        "- ((y.shape[2 + a] - 1) * stride[a] - 2 * padding[a])",
+        "- ((y.shape[2 + a] - 1) * stride[a] - padding[a])",
+        (gradients("conv2d"),),
+    ),
+    Bug(
+        "cotangents-of-the-transposed-convolution-exchanged",
+        "minigen/ops/conv.py",
+        "gw = Conv2dWeight(w.shape[2:], **self.geometry)(gx, y) if self.needs(1) else None",
+        "gw = Conv2dWeight(w.shape[2:], **self.geometry)(gx, y) * 0.5 if self.needs(1) else None",
+        (gradients("conv_transpose2d"),),
+    ),
+]

@@ -1,0 +1,69 @@
+"""Seeded bugs in normalisations."""
+
+from __future__ import annotations
+
+from ..bugs import Bug
+from . import gradients, parity
+
+FILE = "minigen/ops/norm.py"
+
+BUGS = [
+    Bug(
+        "running-statistics-weighed-the-wrong-way",
+        FILE,
+        "running.data[...] = (1 - momentum) * running.data + momentum * batch",
+        "running.data[...] = momentum * running.data + (1 - momentum) * batch",
+        (parity("batch_norm"),),
+    ),
+    Bug(
+        "biased-variance-in-the-running-statistics",
+        FILE,
+        "norm.var * (n * pixels / (n * pixels - 1))",
+        "norm.var * 1.0",
+        (parity("batch_norm"),),
+    ),
+    Bug(
+        "eps-outside-the-root-in-the-composed-formula",
+        FILE,
+        "return centred / (variance + eps).sqrt()",
+        "return centred / (variance.sqrt() + eps)",
+        (gradients("layer_norm"),),
+    ),
+    Bug(
+        "composed-formula-forgets-to-centre-the-variance",
+        FILE,
+        "variance = (centred * centred).mean(axes, True)",
+        "variance = (x * x).mean(axes, True)",
+        (gradients("batch_norm"),),
+    ),
+    Bug(
+        "evaluation-scales-by-the-variance",
+        FILE,
+        "scale = 1 / (running_var.reshape(column) + eps).sqrt()",
+        "scale = 1 / (running_var.reshape(column) + eps)",
+        (parity("batch_norm"),),
+    ),
+    Bug(
+        "groups-of-channels-interleaved",
+        FILE,
+        "    groups = x.shape[0] * num_groups\n"
+        "    rows = x.reshape((groups, x.size // groups if groups else 0))\n",
+        "    groups = x.shape[0] * (channels // num_groups)\n"
+        "    rows = x.reshape((groups, x.size // groups if groups else 0))\n",
+        (parity("group_norm"),),
+    ),
+    Bug(
+        "layer-norm-backward-given-the-mean-as-scale",
+        FILE,
+        "backend_of(x).layer_norm_backward(gy, x, w, self.mean, self.rstd)",
+        "backend_of(x).layer_norm_backward(gy, x, w, self.mean, self.rstd * self.rstd)",
+        (gradients("layer_norm"),),
+    ),
+    Bug(
+        "batch-norm-kernel-backward-with-another-eps",
+        FILE,
+        "batch_norm_backward(gy, x, w, self.mean, self.var, self.eps)",
+        "batch_norm_backward(gy, x, w, self.mean, self.var, 0.01)",
+        (gradients("batch_norm"),),
+    ),
+]

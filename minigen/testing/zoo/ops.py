@@ -1,0 +1,117 @@
+"""Seeded bugs in the tape and in basic operations."""
+
+from __future__ import annotations
+
+from ..bugs import Bug
+from . import gradients, parity
+
+GRAPH = "tests/minigen/test_graph.py"
+
+BUGS = [
+    Bug(
+        "broadcast-not-undone-over-axes-of-one",
+        "minigen/function.py",
+        "lead + i for i, n in enumerate(self.shape) if n == 1 and x.shape[lead + i] != 1",
+        "lead + i for i, n in enumerate(self.shape) if n == 0 and x.shape[lead + i] != 1",
+        (gradients("mul"),),
+    ),
+    Bug(
+        "oldest-function-walked-first",
+        "minigen/tensor.py",
+        "for node in reversed(order):",
+        "for node in [y.node, *(n for n in order if n is not y.node)]:",
+        (GRAPH,),
+    ),
+    Bug(
+        "second-path-to-a-node-replaces-the-first",
+        "minigen/tensor.py",
+        "cotangents[parent] = gx if before is None else before + gx",
+        "cotangents[parent] = gx",
+        (GRAPH,),
+    ),
+    Bug(
+        "negative-side-of-sub-keeps-its-sign",
+        "minigen/ops/elementwise.py",
+        "return gz, neg(gz) if self.needs(1) else None",
+        "return gz, gz if self.needs(1) else None",
+        (gradients("sub"),),
+    ),
+    Bug(
+        "product-rule-with-sides-exchanged",
+        "minigen/ops/elementwise.py",
+        "return gz * y if self.needs(0) else None, gz * x if self.needs(1) else None",
+        "return gz * x if self.needs(0) else None, gz * y if self.needs(1) else None",
+        (gradients("mul"),),
+    ),
+    Bug(
+        "backward-of-a-product-off-the-tape",
+        "minigen/ops/elementwise.py",
+        "return gz * y if self.needs(0) else None, gz * x if self.needs(1) else None",
+        "return gz * y.detach() if self.needs(0) else None, gz * x if self.needs(1) else None",
+        (gradients("mul"),),
+    ),
+    Bug(
+        "cotangent-of-tanh-off-the-tape",
+        "minigen/ops/elementwise.py",
+        "return gy * (1.0 - square(self.output))",
+        "return Tensor(gy.data) * (1.0 - square(self.output))",
+        (gradients("tanh"),),
+    ),
+    Bug(
+        "quotient-without-its-square",
+        "minigen/ops/elementwise.py",
+        "return gx, -gx * (x / y) if self.needs(1) else None",
+        "return gx, -gx * x if self.needs(1) else None",
+        (gradients("div"),),
+    ),
+    Bug(
+        "power-keeps-its-exponent",
+        "minigen/ops/elementwise.py",
+        "pow(x, p - 1) * p)",
+        "pow(x, p) * p)",
+        (gradients("pow"),),
+    ),
+    Bug(
+        "cosine-from-the-left-hand-side",
+        "minigen/ops/elementwise.py",
+        "return gy * -sin(self.inputs[0])",
+        "return gy * sin(self.inputs[0])",
+        (gradients("cos"),),
+    ),
+    Bug(
+        "mean-divided-twice-in-backward",
+        "minigen/ops/reduce.py",
+        "return super().backward(gy / self.count)",
+        "return super().backward(gy / self.count / self.count)",
+        (gradients("mean"),),
+    ),
+    Bug(
+        "variance-with-the-wrong-correction",
+        "minigen/ops/reduce.py",
+        "correction = 1 if unbiased else 0",
+        "correction = 0 if unbiased else 1",
+        (parity("var"),),
+    ),
+    Bug(
+        "gradient-of-matmul-transposed-wrongly",
+        "minigen/ops/linear.py",
+        "gb = MatMul(True, ta)(gc, a) if tb else MatMul(not ta, False)(a, gc)",
+        "gb = MatMul(True, ta)(gc, a) if tb else MatMul(not ta, False)(a, gc) * 2.0",
+        (gradients("matmul"),),
+    ),
+    Bug(
+        "bias-of-linear-summed-over-features",
+        "minigen/ops/linear.py",
+        "gw = MatMul(True)(gy, x) if self.needs(1) else None\n        return (gx, gw, *[gy.sum(0)",
+        "gw = MatMul(True)(gy, x) if self.needs(1) else None\n"
+        "        return (gx, gw, *[gy[0] * gy.shape[0]",
+        (gradients("linear"),),
+    ),
+    Bug(
+        "lookup-forgets-the-padding-row",
+        "minigen/ops/indexing.py",
+        "return super().backward(where((self.index == self.fixed)[:, None], 0.0, gy))",
+        "return super().backward(gy)",
+        (parity("embedding"),),
+    ),
+]
