@@ -1,4 +1,4 @@
-"""Every seeded bug is killed by the generic properties that guard its place; harmless rewrites live.
+"""Every seeded bug is killed by the properties that guard its place; harmless rewrites live.
 
 Each bug is planted in a copy of the sources and judged in a fresh process with a JIT cache of its
 own: the guards run once per Hypothesis seed, and every one of these runs must fail.

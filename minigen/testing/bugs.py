@@ -1,8 +1,8 @@
 """Seeded bugs: small wrong edits of minigen's own source that its tests must notice.
 
-A bug is one edit (`old` → `new`, in one file) and the properties that guard that place. Planted in a
-copy of the sources, it is *killed* when those properties fail, under every seed tried. Harmless
-rewrites stand beside them: the same properties must go on passing, or they are not about behaviour.
+A bug is one edit (`old` → `new`, in one file) and the properties that guard that place. Planted in
+a copy of the sources, it is *killed* when those properties fail, under every seed tried. Harmless
+rewrites stand beside them: those properties must let them live, or they are not about behaviour.
 
 The tables are in `minigen/testing/zoo/`, one file per family.
 """

@@ -10,9 +10,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import minigen
 import numpy as np
 import torch
+
+import minigen
 from minigen.testing import cases_elementwise, cases_loss, cases_nn, cases_shape
 
 TABLES = (cases_elementwise, cases_loss, cases_nn, cases_shape)

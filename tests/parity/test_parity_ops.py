@@ -10,6 +10,7 @@ import torch
 from facade import doors, to_torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from minigen import Tensor, grad
 from minigen.testing.cases import CASES
 
