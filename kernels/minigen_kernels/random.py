@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from . import backend_of
+
 __all__ = ["Generator", "philox_words"]
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57  # the multipliers of the two halves
@@ -24,6 +26,7 @@ ROUNDS = 10
 MASK32, MASK64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 CHUNK = 1 << 13  # blocks computed at a time: the eight 64-bit temporaries stay in the L2 cache
 COMPILED_FROM = 1 << 16  # words; smaller draws stay in NumPy, so that tiny programs compile nothing
+NOTHING = np.empty(0)  # asks backend_of for the kernels of NumPy arrays
 
 Shape = int | tuple[int, ...]
 
@@ -115,6 +118,8 @@ class Generator:
             raise ValueError(f"words({n}): a number of words is not negative")
         start = (self.stream << 64) + self.counter
         self.counter += -(-n // 4)
+        if n >= COMPILED_FROM and self.namespace is np:
+            return backend_of(NOTHING).philox(self.seed, start, n)
         return philox_words(self.seed, start, n, self.namespace)
 
     def uniform(self, shape: Shape = (), dtype: Any = np.float32) -> Any:

@@ -7,7 +7,7 @@ rungs of a ladder have one signature.
 from __future__ import annotations
 
 from .. import reference
-from . import conv, elementwise, gemm, loss, norm, optimizer, philox
+from . import attention, conv, elementwise, gemm, loss, norm, optimizer, philox
 
 LADDERS = {
     "gemm": (reference.gemm, gemm.gemm_1_loops, gemm.gemm_2_blocked, gemm.gemm_3_vectors),
@@ -22,6 +22,8 @@ LADDERS = {
         conv.conv2d_weight_1_direct,
         conv.conv2d_weight_2_patches,
     ),
+    "attention": (reference.attention, attention.attention_1_tiled),
+    "attention_backward": (reference.attention_backward, attention.attention_backward_1_tiled),
     "layer_norm": (reference.layer_norm, norm.layer_norm_1_rows),
     "layer_norm_backward": (reference.layer_norm_backward, norm.layer_norm_backward_1_rows),
     "batch_norm": (reference.batch_norm, norm.batch_norm_1_channels),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from .. import empty
 from .functions import exp, normal_cdf
 from .jit import jit
+from .share import BLOCK, share
+from .simd import next_task
 
 Array = np.ndarray
 PDF0 = 1 / math.sqrt(2 * math.pi)  # the normal density at 0
@@ -27,7 +28,7 @@ def gelu_1_vector(x: Array, approximate: str = "none") -> Array:
     """
     y = empty(x.shape, x.dtype)
     kernel = _gelu_tanh if _is_tanh(approximate) else _gelu
-    kernel(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
+    share(kernel, x.size, np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
     return y
 
 
@@ -36,7 +37,7 @@ def gelu_backward_1_vector(gy: Array, x: Array, approximate: str = "none") -> Ar
     gx = empty(x.shape, x.dtype)
     kernel = _gelu_tanh_backward if _is_tanh(approximate) else _gelu_backward
     gy, x = np.ascontiguousarray(gy), np.ascontiguousarray(x)
-    kernel(gy.reshape(-1), x.reshape(-1), gx.reshape(-1))
+    share(kernel, x.size, gy.reshape(-1), x.reshape(-1), gx.reshape(-1))
     return gx
 
 
@@ -46,34 +47,50 @@ def _is_tanh(approximate: str) -> bool:
     return approximate == "tanh"
 
 
-@jit(parallel=True, error_model="numpy", fastmath={"contract"})
-def _gelu(x, y):
-    for i in numba.prange(x.size):
-        cdf, _ = normal_cdf(x[i])
-        y[i] = x[i] * cdf
+@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+def _gelu(tasks, x, y):
+    start = next_task(tasks, 0) * BLOCK
+    while start < x.size:
+        a, b = x[start : start + BLOCK], y[start : start + BLOCK]
+        for i in range(a.size):
+            cdf, _ = normal_cdf(a[i])
+            b[i] = a[i] * cdf
+        start = next_task(tasks, 0) * BLOCK
 
 
-@jit(parallel=True, error_model="numpy", fastmath={"contract"})
-def _gelu_backward(gy, x, gx):
+@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+def _gelu_backward(tasks, gy, x, gx):
     pdf0 = x.dtype.type(PDF0)
-    for i in numba.prange(x.size):
-        cdf, bell = normal_cdf(x[i])
-        gx[i] = gy[i] * (cdf + x[i] * bell * pdf0)
+    start = next_task(tasks, 0) * BLOCK
+    while start < x.size:
+        g, a, b = gy[start : start + BLOCK], x[start : start + BLOCK], gx[start : start + BLOCK]
+        for i in range(a.size):
+            cdf, bell = normal_cdf(a[i])
+            b[i] = g[i] * (cdf + a[i] * bell * pdf0)
+        start = next_task(tasks, 0) * BLOCK
 
 
-@jit(parallel=True, error_model="numpy", fastmath={"contract"})
-def _gelu_tanh(x, y):
+@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+def _gelu_tanh(tasks, x, y):
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
-    for i in numba.prange(x.size):
-        u2 = x[i] * (slope + cubic * x[i] * x[i])
-        y[i] = x[i] / (one + exp(-u2))
+    start = next_task(tasks, 0) * BLOCK
+    while start < x.size:
+        a, b = x[start : start + BLOCK], y[start : start + BLOCK]
+        for i in range(a.size):
+            u2 = a[i] * (slope + cubic * a[i] * a[i])
+            b[i] = a[i] / (one + exp(-u2))
+        start = next_task(tasks, 0) * BLOCK
 
 
-@jit(parallel=True, error_model="numpy", fastmath={"contract"})
-def _gelu_tanh_backward(gy, x, gx):
+@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+def _gelu_tanh_backward(tasks, gy, x, gx):
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
     three = x.dtype.type(3)
-    for i in numba.prange(x.size):
-        square = cubic * x[i] * x[i]
-        gate = one / (one + exp(-x[i] * (slope + square)))
-        gx[i] = gy[i] * (gate + x[i] * gate * (one - gate) * (slope + three * square))
+    start = next_task(tasks, 0) * BLOCK
+    while start < x.size:
+        g, a, b = gy[start : start + BLOCK], x[start : start + BLOCK], gx[start : start + BLOCK]
+        for i in range(a.size):
+            square = cubic * a[i] * a[i]
+            gate = one / (one + exp(-a[i] * (slope + square)))
+            b[i] = g[i] * (gate + a[i] * gate * (one - gate) * (slope + three * square))
+        start = next_task(tasks, 0) * BLOCK

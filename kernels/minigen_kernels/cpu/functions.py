@@ -35,7 +35,9 @@ def exp32(x):
     p = F(0.0027882236) * r + F(0.01675026955)
     p = ((p * r + F(0.08333270554)) * r + F(0.3333283083)) * r + F(1.0000000094)
     p = (p * r + F(2.0000000755)) * r + F(2.0)
-    power = np.int32((np.float32(t).view(np.int32) << 23) + (126 << 23)).view(np.float32)  # 2**(n-1)
+    power = np.int32((np.float32(t).view(np.int32) << 23) + (126 << 23)).view(
+        np.float32
+    )  # 2**(n-1)
     return F(0.0) if x < F(-86.643394) else p * power
 
 

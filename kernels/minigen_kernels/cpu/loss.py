@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from .. import empty
 from .functions import exp, maximum
 from .jit import jit
+from .share import BLOCK, inner, share
+from .simd import next_task
 
 Array = np.ndarray
 SUM = {"reassoc", "contract"}  # lets a sum be split over vector lanes; NaN and inf stay right
@@ -22,14 +23,14 @@ SUM = {"reassoc", "contract"}  # lets a sum be split over vector lanes; NaN and 
 def softmax_1_rows(x: Array) -> Array:
     """y[r,c] = exp(x[r,c] - m[r]) / Σ_k exp(x[r,k] - m[r]), m[r] = max_k x[r,k]; x (R, C)."""
     y = empty(x.shape, x.dtype)
-    _softmax(np.ascontiguousarray(x), y)
+    share(_softmax, x.size, np.ascontiguousarray(x), y)
     return y
 
 
 def softmax_backward_1_rows(gy: Array, y: Array) -> Array:
     """gx[r,c] = y[r,c] (gy[r,c] - Σ_k gy[r,k] y[r,k]), y the softmax; (R, C)."""
     gx = empty(y.shape, y.dtype)
-    _softmax_backward(np.ascontiguousarray(gy), np.ascontiguousarray(y), gx)
+    share(_softmax_backward, y.size, np.ascontiguousarray(gy), np.ascontiguousarray(y), gx)
     return gx
 
 
@@ -39,7 +40,8 @@ def cross_entropy_1_rows(logits: Array, target: Array) -> tuple[Array, Array]:
     logits (R, C), target (R,) int64 in 0 … C-1; a negative target is an ignored row of loss 0.
     """
     loss, lse = empty(logits.shape[:1], logits.dtype), empty(logits.shape[:1], logits.dtype)
-    _cross_entropy(np.ascontiguousarray(logits), np.ascontiguousarray(target), loss, lse)
+    logits, target = np.ascontiguousarray(logits), np.ascontiguousarray(target)
+    share(_cross_entropy, logits.size, logits, target, loss, lse)
     return loss, lse
 
 
@@ -47,60 +49,82 @@ def cross_entropy_backward_1_rows(g: Array, logits: Array, target: Array, lse: A
     """glogits[r,c] = g[r] (exp(logits[r,c] - lse[r]) - [c = target[r]]), 0 for an ignored row."""
     glogits = empty(logits.shape, logits.dtype)
     arrays = [np.ascontiguousarray(a) for a in (g, logits, target, lse)]
-    _cross_entropy_backward(*arrays, glogits)
+    share(_cross_entropy_backward, logits.size, *arrays, glogits)
     return glogits
 
 
-@jit(parallel=True, error_model="numpy", fastmath=SUM)
-def _softmax(x, y):
+@jit(nogil=True, error_model="numpy", fastmath=SUM)
+def _softmax(tasks, x, y):
     rows, classes = x.shape
-    for r in numba.prange(rows):
-        top = x.dtype.type(-math.inf)
-        for c in range(classes):
-            top = maximum(top, x[r, c])
-        total = 0.0
-        for c in range(classes):
-            y[r, c] = exp(x[r, c] - top)
-            total += y[r, c]
-        share = x.dtype.type(1.0 / total)
-        for c in range(classes):
-            y[r, c] *= share
+    step = max(1, BLOCK // max(classes, 1))
+    first = next_task(tasks, 0) * step
+    while first < rows:
+        for r in range(first, min(rows, first + step)):
+            top = _maximum_of_row(x, r)
+            total = 0.0
+            for c in range(classes):
+                y[r, c] = exp(x[r, c] - top)
+            for c in range(classes):
+                total += y[r, c]
+            factor = x.dtype.type(1.0 / total)
+            for c in range(classes):
+                y[r, c] *= factor
+        first = next_task(tasks, 0) * step
 
 
-@jit(parallel=True, error_model="numpy", fastmath=SUM)
-def _softmax_backward(gy, y, gx):
+@jit(nogil=True, error_model="numpy", fastmath=SUM)
+def _softmax_backward(tasks, gy, y, gx):
     rows, classes = y.shape
-    for r in numba.prange(rows):
-        total = 0.0
-        for c in range(classes):
-            total += gy[r, c] * y[r, c]
-        mean = y.dtype.type(total)
-        for c in range(classes):
-            gx[r, c] = y[r, c] * (gy[r, c] - mean)
+    step = max(1, BLOCK // max(classes, 1))
+    first = next_task(tasks, 0) * step
+    while first < rows:
+        for r in range(first, min(rows, first + step)):
+            total = 0.0
+            for c in range(classes):
+                total += gy[r, c] * y[r, c]
+            mean = y.dtype.type(total)
+            for c in range(classes):
+                gx[r, c] = y[r, c] * (gy[r, c] - mean)
+        first = next_task(tasks, 0) * step
 
 
-@jit(parallel=True, error_model="numpy", fastmath=SUM)
-def _cross_entropy(x, target, loss, lse):
+@jit(nogil=True, error_model="numpy", fastmath=SUM)
+def _cross_entropy(tasks, x, target, loss, lse):
     rows, classes = x.shape
-    for r in numba.prange(rows):
-        top = x.dtype.type(-math.inf)
-        for c in range(classes):
-            top = maximum(top, x[r, c])
-        total = 0.0
-        for c in range(classes):
-            total += exp(x[r, c] - top)
-        # (top - x) first: for a confident row this keeps the digits that top + log would round off
-        spread = math.log(total)
-        lse[r] = top + spread
-        loss[r] = 0.0 if target[r] < 0 else (top - x[r, target[r]]) + spread
+    step = max(1, BLOCK // max(classes, 1))
+    first = next_task(tasks, 0) * step
+    while first < rows:
+        for r in range(first, min(rows, first + step)):
+            top = _maximum_of_row(x, r)
+            total = 0.0
+            for c in range(classes):
+                total += exp(x[r, c] - top)
+            # top - x first: top + log(total) would round off the digits of a confident row's loss
+            spread = math.log(total)
+            lse[r] = top + spread
+            loss[r] = 0.0 if target[r] < 0 else (top - x[r, target[r]]) + spread
+        first = next_task(tasks, 0) * step
 
 
-@jit(parallel=True, error_model="numpy", fastmath={"contract"})
-def _cross_entropy_backward(g, x, target, lse, gx):
+@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+def _cross_entropy_backward(tasks, g, x, target, lse, gx):
     rows, classes = x.shape
-    for r in numba.prange(rows):
-        scale = g[r] if target[r] >= 0 else x.dtype.type(0)
-        for c in range(classes):
-            gx[r, c] = scale * exp(x[r, c] - lse[r])
-        if target[r] >= 0:
-            gx[r, target[r]] -= g[r]
+    step = max(1, BLOCK // max(classes, 1))
+    first = next_task(tasks, 0) * step
+    while first < rows:
+        for r in range(first, min(rows, first + step)):
+            for c in range(classes):
+                gx[r, c] = g[r] * exp(x[r, c] - lse[r])
+            if target[r] < 0:
+                gx[r] = 0
+            else:
+                gx[r, target[r]] -= g[r]
+        first = next_task(tasks, 0) * step
+
+
+@jit(**inner)
+def _maximum_of_row(x, r):
+    top = x.dtype.type(-math.inf)
+    for c in range(x.shape[1]):
+        top = maximum(top, x[r, c])
+    return top

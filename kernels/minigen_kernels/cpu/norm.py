@@ -9,11 +9,12 @@ E[x²] - E[x]² has no digit left when the mean is a thousand times the deviatio
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from .. import empty
 from .jit import jit
+from .share import BLOCK, share
+from .simd import next_task
 
 Array = np.ndarray
 SUM = {"reassoc", "contract"}  # lets a sum be split over vector lanes; NaN and inf stay right
@@ -32,7 +33,7 @@ def layer_norm_1_rows(
     weight, bias = _affine(weight, bias, x.shape[1], x.dtype)
     y = empty(x.shape, x.dtype)
     mean, rstd = empty(x.shape[:1], x.dtype), empty(x.shape[:1], x.dtype)
-    _layer_norm(x, weight, bias, float(eps), y, mean, rstd)
+    share(_layer_norm, x.size, x, weight, bias, float(eps), y, mean, rstd)
     return y, mean, rstd
 
 
@@ -50,7 +51,7 @@ def layer_norm_backward_1_rows(
     parts = min(64, -(-rows // ROWS_PER_PART))
     sums = np.zeros((parts, 2, width), np.float64)
     mean, rstd = np.ascontiguousarray(mean), np.ascontiguousarray(rstd)
-    _layer_norm_backward(gy, x, weight, mean, rstd, gx, sums)
+    share(_layer_norm_backward, x.size, gy, x, weight, mean, rstd, gx, sums)
     gw, gb = sums.sum(axis=0).astype(x.dtype)
     return gx, gw, gb
 
@@ -67,7 +68,7 @@ def batch_norm_1_channels(
     weight, bias = _affine(weight, bias, x.shape[1], x.dtype)
     y = empty(x.shape, x.dtype)
     mean, var = empty(x.shape[1], x.dtype), empty(x.shape[1], x.dtype)
-    _batch_norm(x, weight, bias, float(eps), y, mean, var)
+    share(_batch_norm, x.size, x, weight, bias, float(eps), y, mean, var)
     return y, mean, var
 
 
@@ -80,7 +81,7 @@ def batch_norm_backward_1_channels(
     gx = empty(x.shape, x.dtype)
     gw, gb = empty(x.shape[1], x.dtype), empty(x.shape[1], x.dtype)
     mean, var = np.ascontiguousarray(mean), np.ascontiguousarray(var)
-    _batch_norm_backward(gy, x, weight, mean, var, float(eps), gx, gw, gb)
+    share(_batch_norm_backward, x.size, gy, x, weight, mean, var, float(eps), gx, gw, gb)
     return gx, gw, gb
 
 
@@ -92,37 +93,41 @@ def _affine(weight: Array | None, bias: Array | None, n: int, dtype) -> tuple[Ar
     )
 
 
-@jit(parallel=True, error_model="numpy", fastmath=SUM)
-def _layer_norm(x, weight, bias, eps, y, mean, rstd):
+@jit(nogil=True, error_model="numpy", fastmath=SUM)
+def _layer_norm(tasks, x, weight, bias, eps, y, mean, rstd):
     rows, width = x.shape
-    for r in numba.prange(rows):
-        total = 0.0
-        for i in range(width):
-            total += x[r, i]
-        mu = total / max(width, 1)
-        square = 0.0
-        for i in range(width):
-            square += (x[r, i] - mu) * (x[r, i] - mu)
-        scale = 1.0 / np.sqrt(square / max(width, 1) + eps)
-        mean[r], rstd[r] = mu, scale
-        m, s = x.dtype.type(mu), x.dtype.type(scale)
-        for i in range(width):
-            y[r, i] = (x[r, i] - m) * s * weight[i] + bias[i]
+    step = max(1, BLOCK // max(width, 1))
+    first = next_task(tasks, 0) * step
+    while first < rows:
+        for r in range(first, min(rows, first + step)):
+            total = 0.0
+            for i in range(width):
+                total += x[r, i]
+            mu = total / max(width, 1)
+            square = 0.0
+            for i in range(width):
+                square += (x[r, i] - mu) * (x[r, i] - mu)
+            scale = 1.0 / np.sqrt(square / max(width, 1) + eps)
+            mean[r], rstd[r] = mu, scale
+            m, s = x.dtype.type(mu), x.dtype.type(scale)
+            for i in range(width):
+                y[r, i] = (x[r, i] - m) * s * weight[i] + bias[i]
+        first = next_task(tasks, 0) * step
 
 
-@jit(parallel=True, error_model="numpy", fastmath=SUM)
-def _layer_norm_backward(gy, x, weight, mean, rstd, gx, sums):
+@jit(nogil=True, error_model="numpy", fastmath=SUM)
+def _layer_norm_backward(tasks, gy, x, weight, mean, rstd, gx, sums):
     rows, width = x.shape
     parts = sums.shape[0]
-    for part in numba.prange(parts):
+    part = next_task(tasks, 0)
+    while part < parts:
         for r in range(part * rows // parts, (part + 1) * rows // parts):
             m, s = mean[r], rstd[r]
             sum_h, sum_hx = 0.0, 0.0
             for i in range(width):
-                x_hat = (x[r, i] - m) * s
                 h = gy[r, i] * weight[i]
                 sum_h += h
-                sum_hx += h * x_hat
+                sum_hx += h * ((x[r, i] - m) * s)
             for i in range(width):
                 sums[part, 0, i] += gy[r, i] * ((x[r, i] - m) * s)
                 sums[part, 1, i] += gy[r, i]
@@ -130,13 +135,15 @@ def _layer_norm_backward(gy, x, weight, mean, rstd, gx, sums):
             for i in range(width):
                 x_hat = (x[r, i] - m) * s
                 gx[r, i] = (gy[r, i] * weight[i] - avg_h - x_hat * avg_hx) * s
+        part = next_task(tasks, 0)
 
 
-@jit(parallel=True, error_model="numpy", fastmath=SUM)
-def _batch_norm(x, weight, bias, eps, y, mean, var):
+@jit(nogil=True, error_model="numpy", fastmath=SUM)
+def _batch_norm(tasks, x, weight, bias, eps, y, mean, var):
     batch, channels, length = x.shape
     count = max(batch * length, 1)
-    for c in numba.prange(channels):
+    c = next_task(tasks, 0)
+    while c < channels:
         total = 0.0
         for n in range(batch):
             for i in range(length):
@@ -152,13 +159,15 @@ def _batch_norm(x, weight, bias, eps, y, mean, var):
         for n in range(batch):
             for i in range(length):
                 y[n, c, i] = (x[n, c, i] - m) * scale + bias[c]
+        c = next_task(tasks, 0)
 
 
-@jit(parallel=True, error_model="numpy", fastmath=SUM)
-def _batch_norm_backward(gy, x, weight, mean, var, eps, gx, gw, gb):
+@jit(nogil=True, error_model="numpy", fastmath=SUM)
+def _batch_norm_backward(tasks, gy, x, weight, mean, var, eps, gx, gw, gb):
     batch, channels, length = x.shape
     count = max(batch * length, 1)
-    for c in numba.prange(channels):
+    c = next_task(tasks, 0)
+    while c < channels:
         rstd = 1.0 / np.sqrt(var[c] + eps)
         m, s = mean[c], x.dtype.type(rstd)
         sum_g, sum_gx = 0.0, 0.0
@@ -173,3 +182,4 @@ def _batch_norm_backward(gy, x, weight, mean, var, eps, gx, gw, gb):
             for i in range(length):
                 x_hat = (x[n, c, i] - m) * s
                 gx[n, c, i] = (gy[n, c, i] - avg_g - x_hat * avg_gx) * scale
+        c = next_task(tasks, 0)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
 from .jit import jit
+from .share import BLOCK, share
+from .simd import next_task
 
 Array = np.ndarray
 
@@ -44,17 +45,24 @@ def adam_1_fused(
         number = arrays[0].dtype.type
         flat = [np.ascontiguousarray(a) for a in arrays]
         scalars = (keep, decay, rate, root, 1 - beta1, beta2, 1 - beta2, eps)
-        _adam(*[a.reshape(-1) for a in flat], *[number(s) for s in scalars])
+        rows = [a.reshape(-1) for a in flat]
+        share(_adam, rows[0].size, *rows, *[number(s) for s in scalars])
         for i in (0, 2, 3):  # a strided array was copied: bring the result home
             if flat[i] is not arrays[i]:
                 arrays[i][...] = flat[i]
 
 
-@jit(parallel=True, error_model="numpy", fastmath={"contract"})
-def _adam(p, g, m, v, keep, decay, rate, root, one_beta1, beta2, one_beta2, eps):
-    for i in numba.prange(p.size):
-        w = p[i] * keep
-        slope = g[i] + decay * w
-        m[i] += one_beta1 * (slope - m[i])
-        v[i] = beta2 * v[i] + one_beta2 * slope * slope
-        p[i] = w - rate * m[i] / (np.sqrt(v[i]) * root + eps)
+@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+def _adam(tasks, params, g, m, v, keep, decay, rate, root, one_beta1, beta2, one_beta2, eps):
+    start = next_task(tasks, 0) * BLOCK
+    while start < params.size:
+        p, slopes = params[start : start + BLOCK], g[start : start + BLOCK]
+        ms, vs = m[start : start + BLOCK], v[start : start + BLOCK]
+        for i in range(p.size):
+            w = p[i] * keep
+            slope = slopes[i] + decay * w
+            mean = ms[i] + one_beta1 * (slope - ms[i])
+            square = beta2 * vs[i] + one_beta2 * slope * slope
+            ms[i], vs[i] = mean, square
+            p[i] = w - rate * mean / (np.sqrt(square) * root + eps)
+        start = next_task(tasks, 0) * BLOCK

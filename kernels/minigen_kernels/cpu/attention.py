@@ -1,0 +1,317 @@
+"""Attention with an online softmax: out = softmax(scale · q kᵀ + mask) v in memory linear in T.
+
+rung 0  reference.attention     the formula, one query at a time
+rung 1  attention_1_tiled       64 queries against 64 keys at a time: product, softmax, product
+
+A block of queries lies across the vector lanes: the scores of a key are one row of lanes, so the
+maximum, the sum and every product run along the lanes, and keys and values are read as they lie.
+Sources: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Rabe and
+Staats, "Self-attention does not need O(n²) memory", 2021; Dao et al., "FlashAttention", 2022.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .. import empty
+from .functions import exp, maximum
+from .jit import jit
+from .share import inner, share
+from .simd import Width, next_task, vector_width
+from .tile import multiply, tile_rows
+
+Array = np.ndarray
+QUERIES, KEYS = 64, 64  # the sides of a tile of scores: 16 KiB of float32, half of a first cache
+TASKS = 16  # fewer (batch, heads) than this: a batch element is split, the same way on any machine
+
+
+def attention_1_tiled(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> tuple[Array, Array]:
+    """out[b,i] = Σ_j exp(s[i,j] - lse[b,i]) v[b,j], s = scale · q kᵀ + mask, lse = log Σ_j exp s.
+
+    q (B, T, d), k (B, S, d), v (B, S, dv); mask (B or 1, T, S): bool, True = may attend, or float,
+    added to s; is_causal: query i sees the keys j <= i. scale: 1/√d by default. out (B, T, dv),
+    lse (B, T); a query that may attend to nothing gets out 0 and lse -inf.
+    """
+    q, k, v = (np.ascontiguousarray(a) for a in (q, k, v))
+    batch, queries, _ = q.shape
+    out = empty((batch, queries, v.shape[2]), q.dtype)
+    lse = empty((batch, queries), q.dtype)
+    allowed, bias = _split_mask(mask, q.dtype)
+    options = bool(is_causal), _scale(scale, q), _parts(batch, queries)
+    width, size = vector_width(), out.size * max(k.shape[1], 1)
+    arrays = q, k, v, allowed, bias
+    share(_attention, size, *arrays, *options, width, tile_rows(len(width)), out, lse)
+    return out, lse
+
+
+def attention_backward_1_tiled(
+    gout: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    out: Array,
+    lse: Array,
+    mask: Array | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> tuple[Array, Array, Array]:
+    """gv[j] = Σ_i p gout[i], gq[i] = scale Σ_j ds k[j], gk[j] = scale Σ_i ds q[i].
+
+    p = exp(s[i,j] - lse[i]), computed again; ds = p (gout[i]·v[j] - gout[i]·out[i]).
+    Each gq has one owner; gk and gv are summed by one owner per part, and the parts in order.
+    """
+    gout, q, k, v, out, lse = (np.ascontiguousarray(a) for a in (gout, q, k, v, out, lse))
+    (batch, queries, d), (keys, dv), width = q.shape, v.shape[1:], vector_width()
+    gq = empty(q.shape, q.dtype)
+    allowed, bias = _split_mask(mask, q.dtype)
+    parts = _parts(batch, queries)
+    gk = np.zeros((parts, batch, keys, _padded(d, q, width)), q.dtype)
+    gv = np.zeros((parts, batch, keys, _padded(dv, q, width)), q.dtype)
+    arrays = (gout, q, k, v, out, lse, allowed, bias)
+    options = bool(is_causal), _scale(scale, q), parts, width, tile_rows(len(width))
+    share(_backward, q.size * max(keys, 1), *arrays, *options, gq, gk, gv)
+    return gq, _sum_parts(gk, d), _sum_parts(gv, dv)
+
+
+def _scale(scale: float | None, q: Array) -> float:
+    return 1 / math.sqrt(max(q.shape[2], 1)) if scale is None else float(scale)
+
+
+def _parts(batch: int, queries: int) -> int:
+    blocks = -(-queries // QUERIES)
+    return max(1, min(blocks, -(-TASKS // max(batch, 1))))
+
+
+def _padded(d: int, like: Array, width: Width) -> int:
+    """d rounded up to whole vectors."""
+    lanes = len(width) * 8 // like.itemsize
+    return -(-d // lanes) * lanes
+
+
+def _split_mask(mask: Array | None, dtype: np.dtype) -> tuple[Array, Array]:
+    """(allowed as bytes, bias): the one that is not in use is empty, so one kernel serves all."""
+    allowed, bias = np.empty((0, 0, 0), np.uint8), np.empty((0, 0, 0), dtype)
+    if mask is None or mask.size == 0:
+        return allowed, bias
+    mask = np.ascontiguousarray(mask)
+    return (mask.view(np.uint8), bias) if mask.dtype == bool else (allowed, mask.astype(dtype))
+
+
+def _sum_parts(parts: Array, d: int) -> Array:
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    return np.ascontiguousarray(total[..., :d])
+
+
+@jit(nogil=True, error_model="numpy")
+def _attention(tasks, q, k, v, allowed, bias, causal, scale, parts, width, step, out, lse):
+    """A task: blocks part, part + parts, ... of the queries of one batch element."""
+    queries, d, keys, dv = q.shape[1], q.shape[2], v.shape[1], v.shape[2]
+    lanes = len(width) * 8 // q.itemsize
+    q_t, s = np.zeros((d, QUERIES), q.dtype), np.zeros((KEYS, QUERIES), q.dtype)
+    o_t, row = np.empty((dv, QUERIES), q.dtype), np.empty((4, QUERIES), q.dtype)
+    task = next_task(tasks, 0)
+    while task < q.shape[0] * parts:
+        b = task // parts
+        for i0 in range(task % parts * QUERIES, queries, parts * QUERIES):
+            n = min(QUERIES, queries - i0)
+            vectors = (n + lanes - 1) // lanes
+            _load_transposed(q[b, i0 : i0 + n], q.dtype.type(scale), q_t)
+            o_t[:] = 0
+            row[0], row[1] = -math.inf, 0
+            end = min(keys, i0 + n) if causal else keys
+            for j0 in range(0, end, KEYS):
+                m = min(KEYS, end - j0)
+                k0, v0 = (b * keys + j0) * d, (b * keys + j0) * dv
+                multiply(
+                    width, k, k0, d, 1, q_t, QUERIES, s, 0, QUERIES, m, step, d, vectors, False
+                )
+                _apply_mask(s, b, i0, n, j0, m, allowed, bias, causal)
+                _online_softmax(s[:m], vectors * lanes, row, o_t)
+                multiply(
+                    width, v, v0, 1, dv, s, QUERIES, o_t, 0, QUERIES, dv, step, m, vectors, True
+                )
+            _finish(o_t, row, out[b, i0 : i0 + n], lse[b, i0 : i0 + n])
+        task = next_task(tasks, 0)
+
+
+@jit(error_model="numpy", fastmath={"contract"}, **inner)
+def _online_softmax(s, lanes, row, o_t):
+    """s ← exp(s - top) with the new top; the sums and outputs of earlier keys are scaled to it.
+
+    Rows of `row`: the top so far, the sum so far, the top to subtract (0 while nothing is seen,
+    as -inf - -inf is NaN), the factor for what came before.
+    """
+    top, total, base, factor = row[0, :lanes], row[1, :lanes], row[2, :lanes], row[3, :lanes]
+    base[:] = top
+    for j in range(s.shape[0]):
+        for i in range(lanes):
+            base[i] = maximum(base[i], s[j, i])
+    for i in range(lanes):
+        old, top[i] = top[i], base[i]
+        base[i] = 0 if base[i] == -math.inf else base[i]
+        factor[i] = exp(old - base[i])
+        total[i] *= factor[i]
+    for j in range(s.shape[0]):
+        for i in range(lanes):
+            p = exp(s[j, i] - base[i])
+            s[j, i] = p
+            total[i] += p
+    for c in range(o_t.shape[0]):
+        for i in range(lanes):
+            o_t[c, i] *= factor[i]
+
+
+@jit(error_model="numpy", **inner)
+def _finish(o_t, row, out, lse):
+    """Divide by the sums, and turn the block back; a query that saw no key gets 0 and -inf."""
+    for i in range(out.shape[0]):
+        seen = row[0, i] != -math.inf
+        lse[i] = row[0, i] + math.log(row[1, i]) if seen else -math.inf
+        for c in range(out.shape[1]):
+            out[i, c] = o_t[c, i] / row[1, i] if seen else 0.0
+
+
+@jit(nogil=True, error_model="numpy")
+def _backward(
+    tasks, gout, q, k, v, out, lse, allowed, bias, causal, scale, parts, width, step, gq, gk, gv
+):
+    """A task: blocks part, part + parts, ... of the queries of one batch element; all keys."""
+    queries, d, keys, dv = q.shape[1], q.shape[2], v.shape[1], v.shape[2]
+    lanes = len(width) * 8 // q.itemsize
+    pad, pad_v, one, size = gk.shape[3], gv.shape[3], q.dtype.type(1), q.dtype.type(scale)
+    q_t, gq_t = np.zeros((d, QUERIES), q.dtype), np.empty((d, QUERIES), q.dtype)
+    g_t, row = np.zeros((dv, QUERIES), q.dtype), np.empty((2, QUERIES), q.dtype)
+    s, ds = np.zeros((KEYS, QUERIES), q.dtype), np.zeros((KEYS, QUERIES), q.dtype)
+    q_n, g_n = np.zeros((QUERIES, pad), q.dtype), np.zeros((QUERIES, pad_v), q.dtype)
+    task = next_task(tasks, 0)
+    while task < q.shape[0] * parts:
+        b, part = task // parts, task % parts
+        for i0 in range(part * QUERIES, queries, parts * QUERIES):
+            n = min(QUERIES, queries - i0)
+            vectors = (n + lanes - 1) // lanes
+            _load_transposed(q[b, i0 : i0 + n], size, q_t)
+            _load_transposed(gout[b, i0 : i0 + n], one, g_t)
+            _load_rows(q[b, i0 : i0 + n], size, q_n)
+            _load_rows(gout[b, i0 : i0 + n], one, g_n)
+            _load_lse_and_delta(gout[b, i0 : i0 + n], out[b, i0 : i0 + n], lse[b, i0 : i0 + n], row)
+            gq_t[:] = 0
+            end = min(keys, i0 + n) if causal else keys
+            for j0 in range(0, end, KEYS):
+                m = min(KEYS, end - j0)
+                k0, v0 = (b * keys + j0) * d, (b * keys + j0) * dv
+                to = (part * q.shape[0] + b) * keys + j0
+                multiply(
+                    width, k, k0, d, 1, q_t, QUERIES, s, 0, QUERIES, m, step, d, vectors, False
+                )
+                _apply_mask(s, b, i0, n, j0, m, allowed, bias, causal)
+                multiply(
+                    width, v, v0, dv, 1, g_t, QUERIES, ds, 0, QUERIES, m, step, dv, vectors, False
+                )
+                _softmax_slope(s[:m], ds[:m], vectors * lanes, row)
+                multiply(
+                    width,
+                    s,
+                    0,
+                    QUERIES,
+                    1,
+                    g_n,
+                    pad_v,
+                    gv,
+                    to * pad_v,
+                    pad_v,
+                    m,
+                    step,
+                    n,
+                    pad_v // lanes,
+                    True,
+                )
+                multiply(
+                    width,
+                    ds,
+                    0,
+                    QUERIES,
+                    1,
+                    q_n,
+                    pad,
+                    gk,
+                    to * pad,
+                    pad,
+                    m,
+                    step,
+                    n,
+                    pad // lanes,
+                    True,
+                )
+                multiply(
+                    width, k, k0, 1, d, ds, QUERIES, gq_t, 0, QUERIES, d, step, m, vectors, True
+                )
+            for i in range(n):
+                for c in range(d):
+                    gq[b, i0 + i, c] = gq_t[c, i] * size
+        task = next_task(tasks, 0)
+
+
+@jit(error_model="numpy", fastmath={"contract"}, **inner)
+def _softmax_slope(s, ds, lanes, row):
+    """s ← p = exp(s - lse), ds ← p (ds - delta); the rows of `row` are lse and delta."""
+    for j in range(s.shape[0]):
+        for i in range(lanes):
+            p = exp(s[j, i] - row[0, i])
+            s[j, i] = p
+            ds[j, i] = p * (ds[j, i] - row[1, i])
+
+
+@jit(error_model="numpy", **inner)
+def _load_lse_and_delta(gout, out, lse, row):
+    """lse, +inf where it is -inf so that p is 0; delta[i] = gout[i] · out[i]. Idle lanes: p = 0."""
+    row[0], row[1] = math.inf, 0
+    for i in range(lse.size):
+        if lse[i] != -math.inf:
+            row[0, i] = lse[i]
+        delta = 0.0
+        for c in range(out.shape[1]):
+            delta += gout[i, c] * out[i, c]
+        row[1, i] = delta
+
+
+@jit(error_model="numpy", **inner)
+def _load_transposed(x, factor, x_t):
+    """x_t[c, i] = factor · x[i, c], and 0 in the idle lanes."""
+    x_t[:, x.shape[0] :] = 0
+    for i in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            x_t[c, i] = x[i, c] * factor
+
+
+@jit(error_model="numpy", **inner)
+def _load_rows(x, factor, x_n):
+    """x_n[i, c] = factor · x[i, c]; the columns that pad a row stay 0."""
+    for i in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            x_n[i, c] = x[i, c] * factor
+
+
+@jit(error_model="numpy", **inner)
+def _apply_mask(s, b, i0, n, j0, m, allowed, bias, causal):
+    """-inf into the scores s[key, query] that a query may not see; bias is added to the others."""
+    for i in range(n if allowed.size > 0 else 0):
+        for j in range(m):
+            if allowed[min(b, allowed.shape[0] - 1), i0 + i, j0 + j] == 0:
+                s[j, i] = -math.inf
+    for i in range(n if bias.size > 0 else 0):
+        for j in range(m):
+            s[j, i] += bias[min(b, bias.shape[0] - 1), i0 + i, j0 + j]
+    if causal:
+        for j in range(max(0, i0 + 1 - j0), m):
+            s[j, : min(n, j0 + j - i0)] = -math.inf

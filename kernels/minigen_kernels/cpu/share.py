@@ -1,0 +1,27 @@
+"""share: run a compiled kernel on one core or on all, as its size deserves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .threads import on_all_threads
+
+SMALL = 1 << 16  # numbers that are done with before a second thread has woken up
+BLOCK = 1 << 14  # numbers in a task: long enough to fetch it for nothing, short enough to balance
+inner = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # called by compiled code only
+
+
+def share(work: Callable[..., None], size: int, *arguments: Any) -> None:
+    """work(counters, *arguments), on all cores if `size`, the numbers it handles, is worth it.
+
+    work fetches its tasks with next_task(counters, 0). Each task owns what it writes, so the bits
+    do not depend on who fetches it.
+    """
+    counters = np.zeros(1, np.int64)
+    if size <= SMALL:
+        work(counters, *arguments)
+    else:
+        on_all_threads(work, counters, *arguments)

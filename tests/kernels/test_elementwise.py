@@ -1,0 +1,94 @@
+"""GELU, and the polynomials under it: rungs against the formula, slopes, laws, ulps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from minigen_kernels import backend_of, reference
+from minigen_kernels.cpu import functions
+
+from minigen.testing.strategies import laid_out, shapes
+from tests.kernels.ladder import FLOATS, rungs_agree, same_bits_elsewhere, slope_agrees
+
+FORMS = ("none", "tanh")
+
+
+@given(st.data(), st.sampled_from(FLOATS), shapes(0, 3), st.sampled_from(FORMS))
+def test_gelu_rungs(data, dtype, shape, approximate):
+    rng = np.random.default_rng(math.prod(shape))
+    x = data.draw(laid_out(np.asarray(3 * rng.standard_normal(shape), dtype)))
+    gy = data.draw(laid_out(np.asarray(rng.standard_normal(shape), dtype)))
+    rungs_agree("gelu", x, approximate)
+    rungs_agree("gelu_backward", gy, x, approximate)
+
+
+@given(st.integers(1, 33), st.sampled_from(FORMS), st.integers(0, 999))
+def test_gelu_slope(n, approximate, seed):
+    x, gy = 2 * np.random.default_rng(seed).standard_normal((2, n))
+    gx = backend_of(x).gelu_backward(gy, x, approximate)
+    slope_agrees(lambda x: reference.gelu(x, approximate), (x,), gy, (gx,), seed)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("approximate", FORMS)
+def test_gelu_at_the_ends_and_with_bad_values(dtype, approximate):
+    x = np.array([0, -0.0, 60, -60, 1e4, -1e4, np.inf, np.nan], dtype)
+    y = rungs_agree("gelu", x, approximate)
+    assert y[0] == 0 and y[2] == 60 and y[3] == 0 and np.isnan(y[-1])
+    rungs_agree("gelu_backward", np.ones_like(x)[:6], x[:6], approximate)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_gelu_of_x_less_gelu_of_minus_x_is_x(dtype):
+    x = np.linspace(-6, 6, 203).astype(dtype)
+    y = backend_of(x).gelu(x) - backend_of(x).gelu(-x)
+    np.testing.assert_allclose(y, x, rtol=8 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
+
+
+def test_gelu_rejects_an_unknown_form():
+    with pytest.raises(ValueError, match="choose 'none' or 'tanh'"):
+        backend_of(np.zeros(1)).gelu(np.zeros(1), "fast")
+
+
+@given(st.floats(-86.6, 88.7, width=32))
+def test_exp32_is_within_two_ulp(x):
+    exact = math.exp(x)
+    assert abs(float(functions.exp32(np.float32(x))) - exact) <= 2.0 * 2**-23 * exact
+
+
+@given(st.floats(-707.7, 709.7))
+def test_exp64_is_right_to_a_few_digits_of_the_last_bit(x):
+    exact = math.exp(x)
+    assert abs(functions.exp64(x) - exact) <= 1e-15 * exact
+
+
+@given(st.floats(-5, 8, width=32), st.floats(-20, 8))
+def test_normal_cdf(x32, x64):
+    cdf, bell = functions.normal_cdf32(np.float32(x32))
+    exact = 0.5 * math.erfc(-x32 / math.sqrt(2))
+    assert abs(cdf - exact) <= 3e-6 * exact and abs(bell - math.exp(-0.5 * x32**2)) <= 2e-6
+    cdf, bell = functions.normal_cdf64(x64)
+    exact = 0.5 * math.erfc(-x64 / math.sqrt(2))
+    assert abs(cdf - exact) <= 1e-13 * exact and abs(bell - math.exp(-0.5 * x64**2)) <= 1e-14
+
+
+@pytest.mark.parametrize("exp, dtype", [(functions.exp32, np.float32), (functions.exp64, float)])
+def test_exp_at_its_ends(exp, dtype):
+    assert exp(dtype(0)) == 1 and exp(dtype(-np.inf)) == 0 and exp(dtype(-1e4)) == 0
+    assert (
+        exp(dtype(np.inf)) == np.inf and exp(dtype(1e4)) == np.inf and np.isnan(exp(dtype(np.nan)))
+    )
+
+
+def test_same_bits_in_another_process():
+    same_bits_elsewhere(
+        "import numpy as np\n"
+        "from minigen_kernels import backend_of\n"
+        "x = np.random.default_rng(0).standard_normal(10007).astype(np.float32)\n"
+        "f = backend_of(x)\n"
+        "result = (f.gelu(x), f.gelu_backward(x, x))\n"
+    )
