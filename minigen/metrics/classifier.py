@@ -108,7 +108,7 @@ def for_data(data: ImageSet, cache: Path | None = None) -> Classifier:
 
     It learns from the training split of the set of that name, with a fixed seed.
     """
-    from minigen import Generator
+    from minigen_kernels.random import Generator
 
     train_split = data if data.split == "train" else load(_origin(data), "train")
     path = (

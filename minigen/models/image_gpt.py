@@ -252,7 +252,7 @@ def draw(model: ImageGPT, given: np.ndarray, rng: Any, cached: bool = True) -> n
 
 def restore(config: Config, state: Mapping[str, Any]) -> ImageGPT:
     """The model of a checkpoint."""
-    from minigen import Generator
+    from minigen_kernels.random import Generator
 
     model = build(config, Generator(0))  # every value is replaced
     model.load_state_dict(state["model"])

@@ -181,7 +181,7 @@ def interpolate(model: Any, a: np.ndarray, b: np.ndarray, steps: int = 8) -> np.
 
 def restore(config: Config, state: Mapping[str, Any]) -> MLP | Conv:
     """The model of a checkpoint."""
-    from minigen import Generator
+    from minigen_kernels.random import Generator
 
     model = build(config, Generator(0))  # every value is replaced
     model.load_state_dict(state["model"])
