@@ -179,7 +179,7 @@ def sample(model: Generator, n: int, rng: Any) -> np.ndarray:
 
 def restore(config: Config, state: Mapping[str, Any]) -> Generator:
     """The averaged generator of a checkpoint."""
-    from minigen import Generator as Randomness
+    from minigen_kernels.random import Generator as Randomness
 
     model = build(config, Randomness(0))  # every value is replaced
     ema = EMA(statistics(model), config.ema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import json
@@ -60,12 +61,18 @@ def files() -> list[tuple[str, Path]]:
 MODULES = {name for name, _ in files()}
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imports(name: str, path: Path, lazy: bool = True) -> set[str]:
     """The modules that a file imports, not counting what is under `if TYPE_CHECKING`.
 
     lazy  also those that are imported inside functions, when they are called.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     skip = {
         inner
         for node in ast.walk(tree)
@@ -184,7 +191,7 @@ def test_every_public_name_exists_and_is_documented():
 
 @pytest.mark.parametrize("name, path", files(), ids=lambda v: v if isinstance(v, str) else "")
 def test_every_module_says_what_it_is(name, path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     assert not tree.body or ast.get_docstring(tree), f"{path} has no docstring"
 
 
