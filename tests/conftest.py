@@ -1,4 +1,4 @@
-"""Hypothesis profiles: dev (quick), ci (the gates), thorough (nightly). JIT makes deadlines useless."""
+"""Hypothesis profiles: dev (quick), ci (the gates), thorough (nightly). JIT rules out deadlines."""
 
 import os
 

@@ -139,7 +139,7 @@ def to_device(array: Any, device: str) -> Any:
     if kind == "cpu":
         return array if isinstance(array, np.ndarray) else array.get()
     if kind != "cuda" or not (number or "0").isdecimal():
-        raise ValueError(f"device {device!r}: the devices are 'cpu', 'cuda' and 'cuda:0', 'cuda:1' ...")
+        raise ValueError(f"device {device!r}: there are 'cpu', 'cuda' and 'cuda:0', 'cuda:1' ...")
     try:
         import cupy
     except ImportError:

@@ -1,0 +1,77 @@
+"""At kinks, ties and the ends of the number line: torch's value and torch's subgradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from facade import doors, to_torch
+
+from minigen import Tensor, grad
+from minigen.testing import cases_nn
+
+POINTS = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 20.0, -20.0, 30.0, 100.0, -100.0])
+TIES = np.array([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0], [0.0, 3.0, 3.0], [-1.0, -1.0, -1.0]])
+
+ONE: dict[str, Callable[[Any, Any], Any]] = {
+    "abs": lambda F, x: F.abs(x),
+    "sign": lambda F, x: F.sign(x),
+    "relu": lambda F, x: F.relu(x),
+    "leaky_relu": lambda F, x: F.leaky_relu(x, 0.2),
+    "elu": lambda F, x: F.elu(x),
+    "silu": lambda F, x: F.silu(x),
+    "gelu": lambda F, x: F.gelu(x),
+    "gelu-tanh": lambda F, x: F.gelu(x, approximate="tanh"),
+    "sigmoid": lambda F, x: F.sigmoid(x),
+    "tanh": lambda F, x: F.tanh(x),
+    "softplus": lambda F, x: F.softplus(x),
+    "logsigmoid": lambda F, x: F.logsigmoid(x),
+    "sqrt": lambda F, x: F.sqrt(x * x),
+    "square-root-of-nothing": lambda F, x: F.sqrt(x[:1]),
+    "log": lambda F, x: F.log(F.abs(x)),
+    "pow-2": lambda F, x: F.pow(x, 2),
+    "pow-0": lambda F, x: F.pow(x, 0),
+    "pow-1": lambda F, x: F.pow(x, 1),
+    "pow-3": lambda F, x: F.pow(x, 3),
+    "clamp": lambda F, x: F.clamp(x, -1.0, 1.0),
+    "clamp-low": lambda F, x: F.clamp(x, 0.5),
+    "maximum": lambda F, x: F.maximum(x, x * 1.0),
+    "minimum": lambda F, x: F.minimum(x, -x),
+    "where": lambda F, x: F.where(x > 0, x, x * x),
+    "norm-of-nothing": lambda F, x: F.norm(x[:2]),
+    "logsumexp": lambda F, x: F.logsumexp(x, 0),
+    "softmax": lambda F, x: F.softmax(x, 0),
+    "log_softmax": lambda F, x: F.log_softmax(x, 0),
+}
+TIED: dict[str, Callable[[Any, Any], Any]] = {
+    "amax": lambda F, x: F.amax(x, 1),
+    "amin": lambda F, x: F.amin(x, 1),
+    "amax-over-all": lambda F, x: F.amax(x, (0, 1)),
+    "max-of-all": lambda F, x: F.max(x),
+    "min-of-all": lambda F, x: F.min(x),
+    "max-along": lambda F, x: F.max(x, 1)[0],
+    "min-along": lambda F, x: F.min(x, 1)[0],
+    "max_pool2d": lambda F, x: F.max_pool2d(x.reshape(1, 1, 4, 3), 2, 1),
+    "prod": lambda F, x: F.prod(x, 1),
+}
+
+
+@pytest.mark.parametrize("name", [*ONE, *TIED])
+def test_edge_is_torchs(name: str) -> None:
+    f = {**ONE, **TIED}[name]
+    points = POINTS if name in ONE else TIES
+    c = np.random.default_rng(0).standard_normal(points.shape)
+    with doors():
+        F = cases_nn.F
+        x, x_torch = Tensor(points, requires_grad=True), to_torch(points).requires_grad_()
+        y, y_torch = f(F, x), f(F, x_torch)
+        np.testing.assert_allclose(y.numpy(), y_torch.detach().numpy(), rtol=1e-10, atol=1e-12)
+        if not y_torch.requires_grad:
+            return
+        c = c.reshape(-1)[: y.size].reshape(y.shape)
+        (g,) = grad(y, [x], Tensor(c))
+        (g_torch,) = torch.autograd.grad(y_torch, x_torch, to_torch(c))
+        np.testing.assert_allclose(g.numpy(), g_torch.numpy(), rtol=1e-10, atol=1e-12)
