@@ -1,4 +1,4 @@
-"""Image GPT: causality, exact probabilities, the cache, the palette, overfitting, gradients."""
+"""Image GPT: causality, exact probabilities, the cache, the palette, overfitting."""
 
 import dataclasses
 import itertools
@@ -11,7 +11,7 @@ from minigen.errors import UsageError
 from minigen.models import image_gpt as gpt
 from minigen.models import palette
 from minigen.training import NullRun
-from tests.minigen.model_helpers import check_loss_gradient, pictures
+from tests.minigen.model_helpers import pictures
 
 TINY = gpt.Config(size=4, levels=3, width=8, layers=2, n_heads=2, batch=4, steps=5, warmup=2)
 
@@ -161,11 +161,3 @@ def test_sizes_that_do_not_fit_are_refused():
     for shape, preset in (((1, 27, 27), "14"), ((1, 28, 32), "28")):
         with pytest.raises(UsageError, match="square"):
             gpt.config_for(shape, preset)
-
-
-@pytest.mark.gradients
-def test_gradients_of_the_loss():
-    config = dataclasses.replace(TINY, size=2, width=4, layers=1, n_heads=2)
-    model = lively(config)
-    tokens = np.array([[[0, 1], [2, 1]], [[2, 2], [0, 1]]])
-    check_loss_gradient(model, lambda: gpt.nats(model, tokens).sum())

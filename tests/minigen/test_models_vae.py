@@ -1,4 +1,4 @@
-"""VAE: the laws of its loss, counts, names, evaluation, overfitting, gradients."""
+"""VAE: the laws of its loss, counts, names, evaluation, overfitting."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from minigen import functional as F
 from minigen.errors import UsageError
 from minigen.models import vae
 from minigen.training import NullRun
-from tests.minigen.model_helpers import check_loss_gradient, pictures
+from tests.minigen.model_helpers import pictures
 
 TINY = vae.Config(size=8, hidden=16, latent=3, width=3, batch=4, steps=5)
 
@@ -140,17 +140,3 @@ def test_one_batch_can_be_overfitted(network):
     x = pictures(4).normalised()
     with no_grad():
         assert np.abs(vae.reconstruct(model, x) - x).mean() < 0.2
-
-
-@pytest.mark.gradients
-@pytest.mark.parametrize("network", ["mlp", "conv"])
-def test_gradients_of_the_loss(network):
-    config = dataclasses.replace(TINY, network=network, size=4, hidden=4, width=2)
-    model = vae.build(config, Generator(0)).to(np.float64)
-    x = Tensor(pictures(2, 4).normalised(0, 1).astype(np.float64))
-
-    def loss():
-        reconstruction, kl = vae.losses(model, x, Generator(1))
-        return reconstruction + 0.5 * kl
-
-    check_loss_gradient(model, loss)
