@@ -30,6 +30,7 @@ setup(
         "minigen.nn",
         "minigen.ops",
         "minigen.testing",
+        "minigen.testing.zoo",
         "minigen.training",
         "minigen_kernels",
         "minigen_kernels.cpu",
