@@ -157,6 +157,7 @@ def binary_cross_entropy_with_logits(
             raise ValueError(
                 f"{op}: the {name} {value.shape} does not broadcast to the input {input.shape}"
             )
+    target = target if target.dtype.kind == "f" else target.to(input.dtype)
     positive = softplus(-input)
     if pos_weight is not None:
         positive = positive * (1 + (pos_weight - 1) * target)

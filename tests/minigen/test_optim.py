@@ -172,7 +172,7 @@ def test_the_state_is_a_copy():
     np.testing.assert_array_equal(state["exp_avg.0"], before)
 
 
-@given(st.integers(2, 400), st.data())
+@given(st.integers(2, 60), st.data())
 def test_cosine_rises_then_falls(total, data):
     warmup = data.draw(st.integers(0, total - 1))
     rates = [cosine(s, lr=2.0, total=total, warmup=warmup, final=0.5) for s in range(1, total + 9)]
