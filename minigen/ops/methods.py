@@ -27,6 +27,11 @@ OPERATORS = {
     "__le__": choice.le,
     "__gt__": choice.gt,
     "__ge__": choice.ge,
+    "__and__": choice.both,
+    "__rand__": choice.both,
+    "__or__": choice.either,
+    "__ror__": choice.either,
+    "__invert__": choice.negated,
 }
 
 METHODS = {
@@ -50,6 +55,11 @@ METHODS = {
 }  # fmt: skip
 
 
+def where(input: Tensor, condition: Any, other: Any) -> Tensor:
+    """The tensor's own values where the condition holds, the other's elsewhere."""
+    return choice.where(condition, input, other)
+
+
 def attach() -> None:
     """Give Tensor its operators and methods."""
     for name, function in OPERATORS.items():
@@ -60,7 +70,7 @@ def attach() -> None:
     named: dict[str, Any] = {
         "T": property(shape.reverse_axes),
         "view": shape.reshape,
-        "where": lambda x, condition, other: choice.where(condition, x, other),
+        "where": where,
     }
     for name, value in named.items():
         setattr(Tensor, name, value)
