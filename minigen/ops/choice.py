@@ -98,6 +98,21 @@ def ge(input: Operand, other: Operand) -> Tensor:
     return _compare("greater_equal", input, other)
 
 
+def both(x: Operand, y: Operand) -> Tensor:
+    """x & y: both are true; of whole numbers, bit by bit."""
+    return _compare("bitwise_and", x, y)
+
+
+def either(x: Operand, y: Operand) -> Tensor:
+    """x | y: one or both are true; of whole numbers, bit by bit."""
+    return _compare("bitwise_or", x, y)
+
+
+def negated(x: Tensor) -> Tensor:
+    """~x: true where x is false; of whole numbers, bit by bit."""
+    return Tensor(~x.data)
+
+
 # ---- choices
 
 

@@ -351,6 +351,8 @@ def test_comparisons_give_bools_off_the_tape():
     x = variable(3)
     for y in (x > 0, x >= 0.0, x < x, x <= x, F.eq(x, x), F.ne(x, 0)):
         assert y.dtype == bool and not y.requires_grad
+    both = (x > -1) & (x < 1.0) | ~F.eq(x, x)
+    np.testing.assert_array_equal(both.numpy(), abs(x.numpy()) < 1)
     assert x in {x}  # equality of tensors is identity, so that they can be keys
 
 
