@@ -63,9 +63,13 @@ def _names(kind: Any) -> list[str]:
 
 def _first_words(box: str) -> str:
     """The message in one of tyro's boxes, on one line."""
-    words = []
-    for row in (row.strip(" │|\t") for row in box.splitlines() if not re.match(r"\s*[╭╰+]", row)):
-        if row.startswith(("──", "--")) and words:
-            break
-        words.append(row)
-    return " ".join(" ".join(words).split()) or "this command line cannot be read"
+    lines = [line for line in box.splitlines() if not re.match(r"\s*[╭╰]", line)]
+    blocks: list[list[str]] = [[]]
+    for line in lines:
+        if re.fullmatch(r"[\s│]*[─-]+[\s│]*", line):
+            blocks.append([])
+        else:
+            blocks[-1].append(line.strip(" │"))
+    # A box without frame has its title as the first block.
+    first = 0 if len(lines) < len(box.splitlines()) or len(blocks) == 1 else 1
+    return " ".join(" ".join(blocks[first]).split()) or "this command line cannot be read"

@@ -126,7 +126,7 @@ def test_every_command_has_help(minigen, command):
         (("train", "toy", "--preset", "lagre"), ('no preset "lagre"', 'Did you mean "large"?')),
         (("train", "toy", "--quiet", "--json"), ("exclude each other",)),
         (("train", "toy", "surplus"), ('unknown argument "surplus"',)),
-        (("train", "toy", "--threads", "100000"), ("--threads 100000", "1 to")),
+        (("sample", "nowhere", "--threads", "100000"), ("--threads 100000", "1 to")),
         (("sample",), ("name a run directory",)),
         (("data", "lits"), ('Did you mean "list"?',)),
         (("data", "fetch", "mnits"), ('Did you mean "mnist"?',)),
