@@ -176,14 +176,17 @@ def digest_of(path: Path, algorithm: str) -> str:
 
 def _own_folder(folder: Path, split: str, options: dict) -> ImageSet:
     """A folder of IDX files under their official names, or of pictures."""
-    files = IDX_FILES.get(split, IDX_FILES["train"])
-    if find_file([folder], files[0]):
+    images_name, labels_name = IDX_FILES.get(split, IDX_FILES["train"])
+    images = find_file([folder], images_name)
+    if images:
         _check_split(folder.name, split, tuple(IDX_FILES))
         _checked(_official, str(folder), options)
-        paths = [find_file([folder], file) for file in files]
-        if paths[1] is None:
-            raise DataError(f"{folder} has {files[0]} but no {files[1]}(.gz) beside it; add it.")
-        return read_idx_pair(paths[0], paths[1], name=folder.resolve().name, split=split)
+        labels = find_file([folder], labels_name)
+        if labels is None:
+            raise DataError(
+                f"{folder} has {images.name} but no {labels_name}(.gz) beside it; add it."
+            )
+        return read_idx_pair(images, labels, name=folder.resolve().name, split=split)
     data = read_folder(folder, **_checked(read_folder, str(folder), options))
     return hold_out(data, split)
 
