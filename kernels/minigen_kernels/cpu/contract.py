@@ -16,6 +16,7 @@ import dataclasses
 
 import numpy as np
 
+from .. import empty
 from . import threads
 from .jit import jit
 from .simd import Width, gather_panel, multiply_tile, next_task, store_tile, tile_shape
@@ -106,7 +107,7 @@ def _runs(col: Array, columns: int) -> Array:
 
 def contract(a: Array, b: Array, c: Array, bias: Array | None, width: Width, p: Plan) -> None:
     """C = bias + A · B into c; a, b and c are flat and contiguous, no dimension is 0."""
-    packed = np.empty(p.packed, c.dtype)
+    packed = empty(p.packed, c.dtype)
     start = np.zeros(p.sizes[M], c.dtype) if bias is None else np.ascontiguousarray(bias)
     counters = np.zeros(2, np.int64)
     for stage in (0, 1):

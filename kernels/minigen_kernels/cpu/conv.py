@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import math
 
-import numba
 import numpy as np
 
 from .. import empty, geometry
@@ -35,7 +34,7 @@ def conv2d_1_direct(
     y[...] = 0 if bias is None else bias[:, None, None]
     if x.size and w.size:
         x, w = np.ascontiguousarray(x), np.ascontiguousarray(w)
-        _conv2d(x, w, y, *stride, *padding, *dilation)
+        on_all_threads(_conv2d, np.zeros(1, np.int64), x, w, y, *stride, *padding, *dilation)
     return y
 
 
@@ -50,7 +49,9 @@ def conv_transpose2d_1_direct(
     x[...] = 0 if bias is None else bias[:, None, None]
     if y.size and w.size:
         y, w = np.ascontiguousarray(y), np.ascontiguousarray(w)
-        _conv_transpose2d(x, w, y, *stride, *padding, *dilation)
+        on_all_threads(
+            _conv_transpose2d, np.zeros(1, np.int64), x, w, y, *stride, *padding, *dilation
+        )
     return x
 
 
@@ -65,7 +66,9 @@ def conv2d_weight_1_direct(
     gw[...] = 0
     if x.size and gy.size:
         x, gy = np.ascontiguousarray(x), np.ascontiguousarray(gy)
-        _conv2d_weight(x, gw, gy, *stride, *padding, *dilation)
+        on_all_threads(
+            _conv2d_weight, np.zeros(1, np.int64), x, gw, gy, *stride, *padding, *dilation
+        )
     return gw
 
 
@@ -120,7 +123,7 @@ def conv_transpose2d_2_patches(
         return x
     width = vector_width()
     p = _patches_plan(y.shape, w.shape, groups, width, x.dtype, get_threads())
-    patches = np.empty((groups * math.prod(w.shape[1:]), y.size // y.shape[1]), x.dtype)
+    patches = empty((groups * math.prod(w.shape[1:]), y.size // y.shape[1]), x.dtype)
     contract(_row(w), _row(y), patches.reshape(-1), None, width, p)
     start = np.zeros(shape[1], x.dtype) if bias is None else np.ascontiguousarray(bias)
     sizes = np.array([*w.shape[2:], *y.shape[2:], *stride, *padding, *dilation])
@@ -247,12 +250,13 @@ def _first_outside(offset, step, size, count):
     return max(0, min(count, (size - offset + step - 1) // step))
 
 
-@jit(parallel=True)
-def _conv2d(x, w, y, s0, s1, p0, p1, d0, d1):
+@jit(nogil=True)
+def _conv2d(counters, x, w, y, s0, s1, p0, p1, d0, d1):
     batch, out, rows, cols = y.shape
     in_group = w.shape[1]
     per_group = out * in_group // x.shape[1]
-    for plane in numba.prange(batch * out):
+    plane = next_task(counters, 0)
+    while plane < batch * out:
         n, o = plane // out, plane % out
         for c in range(in_group):
             channel = o // per_group * in_group + c
@@ -263,14 +267,16 @@ def _conv2d(x, w, y, s0, s1, p0, p1, d0, d1):
                     for i in range(_first_inside(h, s0), _first_outside(h, s0, x.shape[2], rows)):
                         for j in range(j0, j1):
                             y[n, o, i, j] += x[n, channel, i * s0 + h, j * s1 + v] * w[o, c, p, q]
+        plane = next_task(counters, 0)
 
 
-@jit(parallel=True)
-def _conv_transpose2d(x, w, y, s0, s1, p0, p1, d0, d1):
+@jit(nogil=True)
+def _conv_transpose2d(counters, x, w, y, s0, s1, p0, p1, d0, d1):
     batch, out, rows, cols = y.shape
     in_group = w.shape[1]
     per_group = out * in_group // x.shape[1]
-    for plane in numba.prange(batch * x.shape[1]):
+    plane = next_task(counters, 0)
+    while plane < batch * x.shape[1]:
         n, channel = plane // x.shape[1], plane % x.shape[1]
         group, c = channel // in_group, channel % in_group
         for o in range(group * per_group, (group + 1) * per_group):
@@ -281,14 +287,16 @@ def _conv_transpose2d(x, w, y, s0, s1, p0, p1, d0, d1):
                     for i in range(_first_inside(h, s0), _first_outside(h, s0, x.shape[2], rows)):
                         for j in range(j0, j1):
                             x[n, channel, i * s0 + h, j * s1 + v] += y[n, o, i, j] * w[o, c, p, q]
+        plane = next_task(counters, 0)
 
 
-@jit(parallel=True)
-def _conv2d_weight(x, w, y, s0, s1, p0, p1, d0, d1):
+@jit(nogil=True)
+def _conv2d_weight(counters, x, w, y, s0, s1, p0, p1, d0, d1):
     batch, out, rows, cols = y.shape
     in_group = w.shape[1]
     per_group = out * in_group // x.shape[1]
-    for o in numba.prange(out):
+    o = next_task(counters, 0)
+    while o < out:
         for c in range(in_group):
             channel = o // per_group * in_group + c
             for p in range(w.shape[2]):
@@ -303,3 +311,4 @@ def _conv2d_weight(x, w, y, s0, s1, p0, p1, d0, d1):
                             for j in range(j0, j1):
                                 total += x[n, channel, i * s0 + h, j * s1 + v] * y[n, o, i, j]
                     w[o, c, p, q] = total
+        o = next_task(counters, 0)

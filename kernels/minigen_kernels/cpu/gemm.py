@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import functools
 
-import numba
 import numpy as np
 
 from .. import empty, geometry
 from .contract import Places, Plan, contract, plain, plan, steps
 from .jit import jit
-from .simd import Width, vector_width
-from .threads import get_threads
+from .simd import Width, next_task, vector_width
+from .threads import get_threads, on_all_threads
 
 Array = np.ndarray
 
@@ -91,7 +90,7 @@ def _gemm_plan(
 
 
 def _in_batches(kernel, a: Array, b: Array, transpose_a: bool, transpose_b: bool) -> Array:
-    """Call kernel(a (B, M, K), b (B, K, N), c (B, M, N)), with B = 1 where a batch is missing."""
+    """kernel(counters, a (B, M, K), b (B, K, N), c (B, M, N)), B = 1 where there is no batch."""
     batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
     c = empty((*batch, m, n), a.dtype)
     if c.size == 0 or depth == 0:
@@ -99,28 +98,33 @@ def _in_batches(kernel, a: Array, b: Array, transpose_a: bool, transpose_b: bool
         return c
     a = np.ascontiguousarray(a.swapaxes(-1, -2) if transpose_a else a)
     b = np.ascontiguousarray(b.swapaxes(-1, -2) if transpose_b else b)
-    kernel(a.reshape(-1, m, depth), b.reshape(-1, depth, n), c.reshape(-1, m, n))
+    counters = np.zeros(1, np.int64)
+    views = a.reshape(-1, m, depth), b.reshape(-1, depth, n), c.reshape(-1, m, n)
+    on_all_threads(kernel, counters, *views)
     return c
 
 
-@jit(parallel=True)
-def _loops(a, b, c):
+@jit(nogil=True)
+def _loops(counters, a, b, c):
     batches, m, n = c.shape
-    for row in numba.prange(batches * m):
+    row = next_task(counters, 0)
+    while row < batches * m:
         s, i = row // m, row % m
         sa, sb = min(s, a.shape[0] - 1), min(s, b.shape[0] - 1)
         c[s, i, :] = 0
         for k in range(a.shape[2]):
             for j in range(n):
                 c[s, i, j] += a[sa, i, k] * b[sb, k, j]
+        row = next_task(counters, 0)
 
 
-@jit(parallel=True)
-def _blocks(a, b, c):
+@jit(nogil=True)
+def _blocks(counters, a, b, c):
     batches, m, n = c.shape
     depth = a.shape[2]
     blocks = (m + 31) // 32
-    for task in numba.prange(batches * blocks):
+    task = next_task(counters, 0)
+    while task < batches * blocks:
         s, i0 = task // blocks, task % blocks * 32
         sa, sb = min(s, a.shape[0] - 1), min(s, b.shape[0] - 1)
         c[s, i0 : i0 + 32, :] = 0
@@ -130,3 +134,4 @@ def _blocks(a, b, c):
                     for k in range(k0, min(k0 + 64, depth)):
                         for j in range(j0, min(j0 + 256, n)):
                             c[s, i, j] += a[sa, i, k] * b[sb, k, j]
+        task = next_task(counters, 0)
