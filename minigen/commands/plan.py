@@ -129,9 +129,12 @@ def _resumed(
     stored = training.read_config(folder)
     config, chosen = _from_stored(name, module, stored, explicit, folder)
     now = given(Options, argv)
+    began = {**chosen, **stored.get("data_options", {}), "out": folder}
     for field in ("data", "seed", "preset", "config", "image_size", "colour", "out"):
-        value, before = getattr(options, field), chosen.get(field)
-        if field in now and value != before and not (field == "out" and value == folder):
+        value, before = getattr(options, field), began.get(field)
+        if field == "data":
+            value = full_name(value)
+        if field in now and value != before:
             raise UsageError(
                 f"--{field.replace('_', '-')} {value} cannot be changed when a run is resumed "
                 f"(it was {before}): leave it away, or start a new run with --config "
@@ -205,6 +208,11 @@ def slug(model: str, data: str) -> str:
     """dcgan-mnist; a folder of pictures counts by its name."""
     name = Path(data).expanduser().resolve().name if is_path(data) else data
     return f"{model}-{name.lower().replace('_', '-')}"
+
+
+def full_name(data: str) -> str:
+    """A data set's name, or the whole path of a folder of pictures."""
+    return str(Path(data).expanduser().resolve()) if is_path(data) else data
 
 
 def is_path(data: str) -> bool:

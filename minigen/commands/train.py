@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from pathlib import Path
 from typing import Any
 
 from .. import __version__, models, training
 from ..cli import out
 from ..errors import MinigenError, TrainingError, UsageError
 from ..training.progress import Progress, choose, duration
-from .plan import RUNS, Options, Plan, folder_of, is_path, load_data, make_plan, slug
+from .plan import RUNS, Options, Plan, folder_of, full_name, load_data, make_plan, slug
 
 SHARE_OF_GEMM = 0.35  # how much of the matrix product's speed a whole training step reaches
 
@@ -112,11 +111,10 @@ def _rng(seed: int) -> Any:
 
 def _to_store(plan: Plan, options: training.RunOptions) -> dict[str, Any]:
     """config.toml: enough to build the model and the data again, and to go on."""
-    data = plan.options.data
     return {
         "minigen": __version__,
         "model": plan.model,
-        "data": str(Path(data).expanduser().resolve()) if is_path(data) else data,
+        "data": full_name(plan.options.data),
         "seed": plan.options.seed,
         "run": {
             "sample_every": options.sample_every,
