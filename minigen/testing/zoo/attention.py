@@ -62,8 +62,8 @@ BUGS = [
     Bug(
         "delta-left-out-of-the-fused-backward",
         KERNEL,
-        "ds[j, i] = p * (ds[j, i] - row[1, i])",
-        "ds[j, i] = p * ds[j, i]",
+        "+= gout[i, c] * out[i, c]",
+        "+= gout[i, c] * 0",
         (KERNELS,),
     ),
     Bug(
