@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from .. import empty
-from .functions import exp, maximum
+from .functions import exp
 from .jit import jit
 from .share import inner, share
 from .simd import Width, next_task, vector_width
@@ -41,8 +41,8 @@ def attention_1_tiled(
     added to s; is_causal: query i sees the keys j <= i. scale: 1/√d by default. out (B, T, dv),
     lse (B, T); a query that may attend to nothing gets out 0 and lse -inf.
     """
-    q, k, v = (np.ascontiguousarray(a) for a in (q, k, v))
-    batch, queries, _ = q.shape
+    (batch, queries, _), dv = q.shape, v.shape[2]
+    q, k, v = (_ready(a) for a in (q, k, v))
     out = empty((batch, queries, v.shape[2]), q.dtype)
     lse = empty((batch, queries), q.dtype)
     allowed, bias = _split_mask(mask, q.dtype)
@@ -50,7 +50,7 @@ def attention_1_tiled(
     width, size = vector_width(), out.size * max(k.shape[1], 1)
     arrays = q, k, v, allowed, bias
     share(_attention, size, *arrays, *options, width, tile_rows(len(width)), out, lse)
-    return out, lse
+    return out[..., :dv], lse
 
 
 def attention_backward_1_tiled(
@@ -69,17 +69,18 @@ def attention_backward_1_tiled(
     p = exp(s[i,j] - lse[i]), computed again; ds = p (gout[i]·v[j] - gout[i]·out[i]).
     Each gq has one owner; gk and gv are summed by one owner per part, and the parts in order.
     """
-    gout, q, k, v, out, lse = (np.ascontiguousarray(a) for a in (gout, q, k, v, out, lse))
     (batch, queries, d), (keys, dv), width = q.shape, v.shape[1:], vector_width()
+    gout, q, k, v, out = (_ready(a) for a in (gout, q, k, v, out))
+    lse = np.ascontiguousarray(lse)
     gq = empty(q.shape, q.dtype)
     allowed, bias = _split_mask(mask, q.dtype)
     parts = _parts(batch, queries)
-    gk = np.zeros((parts, batch, keys, _padded(d, q, width)), q.dtype)
-    gv = np.zeros((parts, batch, keys, _padded(dv, q, width)), q.dtype)
+    gk = np.zeros((parts, batch, keys, _padded(q, width)), q.dtype)
+    gv = np.zeros((parts, batch, keys, _padded(v, width)), q.dtype)
     arrays = (gout, q, k, v, out, lse, allowed, bias)
     options = bool(is_causal), _scale(scale, q), parts, width, tile_rows(len(width))
     share(_backward, q.size * max(keys, 1), *arrays, *options, gq, gk, gv)
-    return gq, _sum_parts(gk, d), _sum_parts(gv, dv)
+    return gq[..., :d], _sum_parts(gk, d), _sum_parts(gv, dv)
 
 
 def _scale(scale: float | None, q: Array) -> float:
@@ -91,10 +92,15 @@ def _parts(batch: int, queries: int) -> int:
     return max(1, min(blocks, -(-TASKS // max(batch, 1))))
 
 
-def _padded(d: int, like: Array, width: Width) -> int:
-    """d rounded up to whole vectors."""
-    lanes = len(width) * 8 // like.itemsize
-    return -(-d // lanes) * lanes
+def _ready(x: Array) -> Array:
+    """Contiguous, and with one column of zeros instead of none."""
+    return np.ascontiguousarray(x) if x.shape[2] else np.zeros((*x.shape[:2], 1), x.dtype)
+
+
+def _padded(x: Array, width: Width) -> int:
+    """The length of a row of x, rounded up to whole vectors."""
+    lanes = len(width) * 8 // x.itemsize
+    return -(-x.shape[2] // lanes) * lanes
 
 
 def _split_mask(mask: Array | None, dtype: np.dtype) -> tuple[Array, Array]:
@@ -119,7 +125,8 @@ def _attention(tasks, q, k, v, allowed, bias, causal, scale, parts, width, step,
     queries, d, keys, dv = q.shape[1], q.shape[2], v.shape[1], v.shape[2]
     lanes = len(width) * 8 // q.itemsize
     q_t, s = np.zeros((d, QUERIES), q.dtype), np.zeros((KEYS, QUERIES), q.dtype)
-    o_t, row = np.empty((dv, QUERIES), q.dtype), np.empty((4, QUERIES), q.dtype)
+    o_t, top = np.empty((dv, QUERIES), q.dtype), np.empty(QUERIES, q.dtype)
+    total, base, factor = np.empty_like(top), np.empty_like(top), np.empty_like(top)
     task = next_task(tasks, 0)
     while task < q.shape[0] * parts:
         b = task // parts
@@ -128,7 +135,7 @@ def _attention(tasks, q, k, v, allowed, bias, causal, scale, parts, width, step,
             vectors = (n + lanes - 1) // lanes
             _load_transposed(q[b, i0 : i0 + n], q.dtype.type(scale), q_t)
             o_t[:] = 0
-            row[0], row[1] = -math.inf, 0
+            top[:], total[:] = -math.inf, 0
             end = min(keys, i0 + n) if causal else keys
             for j0 in range(0, end, KEYS):
                 m = min(KEYS, end - j0)
@@ -137,32 +144,34 @@ def _attention(tasks, q, k, v, allowed, bias, causal, scale, parts, width, step,
                     width, k, k0, d, 1, q_t, QUERIES, s, 0, QUERIES, m, step, d, vectors, False
                 )
                 _apply_mask(s, b, i0, n, j0, m, allowed, bias, causal)
-                _online_softmax(s[:m], vectors * lanes, row, o_t)
+                _online_softmax(s, m, vectors * lanes, top, total, base, factor, o_t)
                 multiply(
                     width, v, v0, 1, dv, s, QUERIES, o_t, 0, QUERIES, dv, step, m, vectors, True
                 )
-            _finish(o_t, row, out[b, i0 : i0 + n], lse[b, i0 : i0 + n])
+            _finish(o_t, top, total, out[b, i0 : i0 + n], lse[b, i0 : i0 + n])
         task = next_task(tasks, 0)
 
 
 @jit(error_model="numpy", fastmath={"contract"}, **inner)
-def _online_softmax(s, lanes, row, o_t):
+def _online_softmax(s, m, lanes, top, total, base, factor, o_t):
     """s ← exp(s - top) with the new top; the sums and outputs of earlier keys are scaled to it.
 
-    Rows of `row`: the top so far, the sum so far, the top to subtract (0 while nothing is seen,
-    as -inf - -inf is NaN), the factor for what came before.
+    base is what is subtracted: top, but 0 while nothing is seen, as -inf - -inf is NaN. A NaN does
+    not reach top, but exp brings it into the sum.
     """
-    top, total, base, factor = row[0, :lanes], row[1, :lanes], row[2, :lanes], row[3, :lanes]
-    base[:] = top
-    for j in range(s.shape[0]):
-        for i in range(lanes):
-            base[i] = maximum(base[i], s[j, i])
+    low, zero = s.dtype.type(-math.inf), s.dtype.type(0)
     for i in range(lanes):
-        old, top[i] = top[i], base[i]
-        base[i] = 0 if base[i] == -math.inf else base[i]
-        factor[i] = exp(old - base[i])
+        base[i] = top[i]
+    for j in range(m):
+        for i in range(lanes):
+            base[i] = s[j, i] if s[j, i] > base[i] else base[i]
+    for i in range(lanes):
+        factor[i], top[i] = top[i], base[i]
+        base[i] = zero if base[i] == low else base[i]
+    for i in range(lanes):
+        factor[i] = exp(factor[i] - base[i])
         total[i] *= factor[i]
-    for j in range(s.shape[0]):
+    for j in range(m):
         for i in range(lanes):
             p = exp(s[j, i] - base[i])
             s[j, i] = p
@@ -173,13 +182,13 @@ def _online_softmax(s, lanes, row, o_t):
 
 
 @jit(error_model="numpy", **inner)
-def _finish(o_t, row, out, lse):
+def _finish(o_t, top, total, out, lse):
     """Divide by the sums, and turn the block back; a query that saw no key gets 0 and -inf."""
     for i in range(out.shape[0]):
-        seen = row[0, i] != -math.inf
-        lse[i] = row[0, i] + math.log(row[1, i]) if seen else -math.inf
+        seen = top[i] != -math.inf or total[i] != 0
+        lse[i] = top[i] + math.log(total[i]) if seen else -math.inf
         for c in range(out.shape[1]):
-            out[i, c] = o_t[c, i] / row[1, i] if seen else 0.0
+            out[i, c] = o_t[c, i] / total[i] if seen else 0.0
 
 
 @jit(nogil=True, error_model="numpy")
@@ -218,7 +227,7 @@ def _backward(
                 multiply(
                     width, v, v0, dv, 1, g_t, QUERIES, ds, 0, QUERIES, m, step, dv, vectors, False
                 )
-                _softmax_slope(s[:m], ds[:m], vectors * lanes, row)
+                _softmax_slope(s, ds, m, vectors * lanes, row[0], row[1])
                 multiply(
                     width,
                     s,
@@ -263,13 +272,13 @@ def _backward(
 
 
 @jit(error_model="numpy", fastmath={"contract"}, **inner)
-def _softmax_slope(s, ds, lanes, row):
-    """s ← p = exp(s - lse), ds ← p (ds - delta); the rows of `row` are lse and delta."""
-    for j in range(s.shape[0]):
+def _softmax_slope(s, ds, m, lanes, lse, delta):
+    """s ← p = exp(s - lse), ds ← p (ds - delta)."""
+    for j in range(m):
         for i in range(lanes):
-            p = exp(s[j, i] - row[0, i])
+            p = exp(s[j, i] - lse[i])
             s[j, i] = p
-            ds[j, i] = p * (ds[j, i] - row[1, i])
+            ds[j, i] = p * (ds[j, i] - delta[i])
 
 
 @jit(error_model="numpy", **inner)

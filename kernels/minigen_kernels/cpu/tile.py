@@ -85,11 +85,11 @@ _block_2, _block_1, _row_2, _row_1 = (
 def multiply(width, a, a0, a_row, a_step, b, b_row, c, c0, c_row, rows, step, depth, vectors, add):
     """c[c0 + r·c_row + i] (+)= Σ_k a[a0 + r·a_row + k·a_step] · b[k·b_row + i], flat indices.
 
-    r < rows, k < depth, i < vectors · lanes of a vector; c is added to if `add`, else replaced.
-    a, b and c are contiguous, of one dtype; step is tile_rows(len(width)).
+    r < rows, k < depth (at least 1), i < vectors · lanes of a vector; c is added to if `add`, else
+    replaced. a, b and c are contiguous, of one dtype; step is tile_rows(len(width)).
     """
     lanes = len(width) * 8 // c.itemsize
-    r = rows if depth == 0 else 0
+    r = 0
     while r < rows:
         a_r, c_r = a0 + r * a_row, c0 + r * c_row
         full = r + step <= rows
