@@ -1,4 +1,4 @@
-"""All models: the registry, the same bytes in every process, losses that stay in their bands."""
+"""All models: the registry, and the same bytes in every process."""
 
 import hashlib
 import os
@@ -67,18 +67,3 @@ def test_a_run_is_the_same_in_every_process_and_under_every_hash_seed():
         for seed in ("1", "2")
     ]
     assert found[0] == found[1] and len(set(found[0])) == 3
-
-
-BANDS = {  # mean of the last five steps, for any rounding of sums; measured when this was written
-    "dcgan": {"loss_d": (0.9, 1.5), "loss_g": (0.5, 1.1)},
-    "vae": {"reconstruction": (38.0, 44.0), "kl": (0.0, 2.0)},
-    "image-gpt": {"nats_per_image": (14.0, 21.0)},
-}
-
-
-@pytest.mark.parametrize("name", TINY)
-def test_the_losses_of_a_short_run_stay_in_their_bands(name):
-    _, run = short_run(name)
-    for key, (low, high) in BANDS[name].items():
-        mean = np.mean([line[key] for line in run.logs[-5:]])
-        assert low < mean < high, f"{key} = {mean}"
