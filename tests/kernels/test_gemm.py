@@ -1,0 +1,139 @@
+"""GEMM: every rung against the formula, at every width of vector, with nothing left over."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from minigen_kernels import backend_of, reference, use
+from minigen_kernels.cpu import contract, gemm, simd, threads
+
+from minigen.testing.strategies import laid_out, sizes
+from tests.kernels.ladder import FLOATS, close, rungs_agree, same_bits_elsewhere
+
+X = np.empty(0)
+
+
+@pytest.fixture(autouse=True)
+def garbage(monkeypatch):
+    """New arrays are full of NaN, so that an element that nobody writes shows."""
+    monkeypatch.setattr(gemm, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+
+
+@st.composite
+def products(draw, side, zero=True):
+    """a, b and options of a product in float64: any transposition, batch, and memory layout."""
+    m, k, n = (draw(st.one_of(sizes(zero), side)) for _ in range(3))
+    batch = draw(st.sampled_from([(), (), (2,), (2, 3), (1,)] + [(0,)] * zero))
+    one = draw(st.sampled_from(["both", "both", "a", "b"]))
+    flips = {"transpose_a": draw(st.booleans()), "transpose_b": draw(st.booleans())}
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    a_shape = (k, m) if flips["transpose_a"] else (m, k)
+    b_shape = (n, k) if flips["transpose_b"] else (k, n)
+    a = rng.standard_normal((*(batch if one != "b" else ()), *a_shape))
+    b = rng.standard_normal((*(batch if one != "a" else ()), *b_shape))
+    return draw(laid_out(a)), draw(laid_out(b)), flips
+
+
+def expected(a, b, transpose_a=False, transpose_b=False):
+    """NumPy's product in float64: a second opinion at sizes where rung 0 is too slow."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    return (a.swapaxes(-1, -2) if transpose_a else a) @ (b.swapaxes(-1, -2) if transpose_b else b)
+
+
+@given(st.sampled_from(FLOATS), products(st.sampled_from([13, 17])))
+def test_rungs(dtype, product):
+    a, b, flips = product
+    a, b = a.astype(dtype), b.astype(dtype)
+    rungs_agree("gemm", a, b, terms=a.shape[-2 if flips["transpose_a"] else -1], **flips)
+
+
+@given(st.sampled_from(FLOATS), products(st.sampled_from([31, 64, 97, 131, 449]), zero=False))
+def test_sizes_of_many_tiles(dtype, product):
+    a, b, flips = product
+    c = backend_of(X).gemm(a.astype(dtype), b.astype(dtype), **flips)
+    a, b = a.astype(dtype), b.astype(dtype)
+    terms = a.shape[-2 if flips["transpose_a"] else -1]
+    close(c, expected(a, b, **flips).astype(dtype), terms, "gemm")
+
+
+@pytest.mark.parametrize("bits", [128, 256, 512])
+@pytest.mark.parametrize("shape", [(5, 3, 7), (25, 400, 65)])
+def test_every_vector_width(bits, shape):
+    m, k, n = shape
+    rng = np.random.default_rng(bits)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((m, k), (n, k)))
+    with use(vector_bits=bits):
+        assert 64 * len(simd.vector_width()) == bits
+        c = backend_of(X).gemm(a, b, transpose_b=True)
+    close(c, expected(a, b, transpose_b=True).astype(np.float32), k, f"{bits} bits")
+
+
+def test_width_from_the_environment(monkeypatch):
+    monkeypatch.setenv("MINIGEN_VECTOR_BITS", "256")
+    assert len(simd.vector_width()) == 4
+    monkeypatch.setenv("MINIGEN_VECTOR_BITS", "100")
+    with pytest.raises(ValueError, match="MINIGEN_VECTOR_BITS=100: choose 128, 256 or 512"):
+        simd.vector_width()
+
+
+def test_nan_and_inf_stay_in_their_row_and_column():
+    a, b = np.ones((30, 40), np.float32), np.ones((40, 70), np.float32)
+    a[7, 3], b[5, 50] = np.nan, np.inf
+    c = backend_of(X).gemm(a, b)
+    assert np.isnan(c[7]).all() and np.isposinf(np.delete(c[:, 50], 7)).all()
+    assert np.isfinite(np.delete(np.delete(c, 7, 0), 50, 1)).all()
+
+
+def test_same_bits_whatever_the_number_of_threads():
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((150, 150)).astype(np.float32) for _ in range(2))
+    several, before = backend_of(X).gemm(a, b), threads.get_threads()
+    threads.set_threads(1)
+    try:
+        alone = backend_of(X).gemm(a, b)
+    finally:
+        threads.set_threads(before)
+    np.testing.assert_array_equal(several, alone)
+    with pytest.raises(ValueError, match=r"set_threads\(0\): this process can use 1 to"):
+        threads.set_threads(0)
+
+
+def test_same_bits_in_another_process():
+    same_bits_elsewhere(
+        "import numpy as np; from minigen_kernels import backend_of\n"
+        "a, b = np.random.default_rng(1).standard_normal((2, 130, 130)).astype(np.float32)\n"
+        "result = (backend_of(a).gemm(a, b), backend_of(a).gemm(a, b, transpose_a=True))\n"
+    )
+
+
+@pytest.mark.parametrize("kernel", [reference.gemm, gemm.gemm_1_loops, gemm.gemm_3_vectors])
+def test_errors_name_the_shapes(kernel):
+    with pytest.raises(ValueError, match=r"gemm: a \(2, 3\) .* has 3 columns, but b \(2, 3\)"):
+        kernel(np.ones((2, 3)), np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"batch axes of a \(2, 1, 1\) and b \(3, 1, 1\)"):
+        kernel(np.ones((2, 1, 1)), np.ones((3, 1, 1)))
+    with pytest.raises(ValueError, match="must have 2 axes or more"):
+        kernel(np.ones(3), np.ones((3, 1)))
+
+
+def test_a_failure_on_a_helper_thread_reaches_the_caller():
+    def work(seen):
+        seen.append(1)
+        if len(seen) == 2 or threads.get_threads() == 1:
+            raise ArithmeticError("on one thread")
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(pytest.raises(ArithmeticError, match="on one thread"))
+        threads.on_all_threads(work, [])
+
+
+def test_runs_are_columns_side_by_side():
+    line = contract.plain(np.array([4, 5, 6, 7, 9, 10, 11, 12]))
+    np.testing.assert_array_equal(contract._runs(line, 4), [1, 1])
+    np.testing.assert_array_equal(contract._runs(line, 8), [0])
+    line[2, 1] = 1  # another image column: each element has to be looked at
+    np.testing.assert_array_equal(contract._runs(line, 4), [0, 1])

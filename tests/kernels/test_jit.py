@@ -1,0 +1,136 @@
+"""The cache of compiled kernels: never stale, never mixed up, and missing where it must be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from minigen_kernels.cpu import jit as jit_module
+from minigen_kernels.cpu.jit import jit
+
+KERNELS = Path(jit_module.__file__).parents[2]
+PROGRAM = """
+import sys
+from minigen_kernels.cpu import jit
+from probe import double
+
+jit.on_compile(lambda name: print("compiled", name))
+value = float(sys.argv[1]) if "." in sys.argv[1] else int(sys.argv[1])
+print("result", double(value), type(double(value)).__name__)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A cache of its own, and a module `probe` with one kernel."""
+    monkeypatch.setenv("MINIGEN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "probe.py").write_text(
+        "from minigen_kernels.cpu.jit import jit\n\n\n@jit\ndef double(x):\n    return x + x\n"
+    )
+    return tmp_path
+
+
+def start(folder, argument):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(KERNELS), str(folder)])}
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, argument],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def lines_of(process):
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return out.split("\n")[:-1]
+
+
+def test_two_processes_with_two_signatures_never_get_each_others_code(folder):
+    """Numba's own index gives both the data file number 1 when they compile at the same time."""
+    both = [start(folder, "21"), start(folder, "1.5")]
+    assert [lines_of(p)[-1] for p in both] == ["result 42 int", "result 3.0 float"]
+    again = [start(folder, "21"), start(folder, "1.5")]  # and now from the cache
+    assert [lines_of(p) for p in again] == [["result 42 int"], ["result 3.0 float"]]
+    assert len(jit_module.cached_files()) == 2
+
+
+def test_a_file_cut_short_is_compiled_again(folder):
+    assert lines_of(start(folder, "21"))[0] == "compiled double"
+    (file,) = jit_module.cached_files()
+    file.write_bytes(file.read_bytes()[:100])
+    assert lines_of(start(folder, "21")) == ["compiled double", "result 42 int"]
+    assert lines_of(start(folder, "21")) == ["result 42 int"]
+
+
+def test_a_folder_that_cannot_be_made_means_no_cache(folder):
+    (folder / "cache").write_text("a file where the folder should be")
+    assert lines_of(start(folder, "21"))[-1] == "result 42 int"
+    assert (folder / "cache").read_text() == "a file where the folder should be"
+
+
+def test_a_changed_source_of_the_caller_is_not_served_from_the_cache(folder):
+    assert lines_of(start(folder, "21"))[-1] == "result 42 int"
+    probe = folder / "probe.py"
+    probe.write_text(probe.read_text().replace("x + x", "x * 3"))
+    assert lines_of(start(folder, "21")) == ["compiled double", "result 63 int"]
+
+
+def test_a_change_anywhere_in_the_sources_changes_the_folder(tmp_path):
+    (tmp_path / "a.py").write_text("x = 1\n")
+    (tmp_path / "b.py").write_text("y = 1\n")
+    seen = {jit_module.sources_hash(tmp_path)}
+    for name, text in [("b.py", "y = 2\n"), ("a.py", "x = 1"), ("c.py", "")]:
+        (tmp_path / name).write_text(text)
+        seen.add(jit_module.sources_hash(tmp_path))
+    (tmp_path / "c.py").rename(tmp_path / "d.py")
+    seen.add(jit_module.sources_hash(tmp_path))
+    assert len(seen) == 5
+    (tmp_path / "notes.txt").write_text("no source")
+    assert jit_module.sources_hash(tmp_path) in seen
+    assert jit_module.cache_folder().name == jit_module.cache_folder().name
+
+
+def test_the_same_function_with_other_options_is_another_entry(folder):
+    def tenth(x):
+        return x / 10
+
+    compiled = jit(tenth), jit(tenth, error_model="python")
+    assert [f(5.0) for f in compiled] == [0.5, 0.5]
+    names = [file.name.rpartition("-")[0] for file in jit_module.cached_files()]
+    assert len(names) == 2 and len(set(names)) == 1
+    assert np.isinf(jit(lambda x: 1.0 / x)(0.0))
+
+
+def test_the_cache_can_be_cleared(folder):
+    jit(lambda x: x - 1)(2)
+    assert jit_module.base_folder() == folder / "cache" / "jit"
+    assert jit_module.cache_folder().parent == jit_module.base_folder()
+    assert jit_module.clear_cache() == 1
+    assert jit_module.cached_files() == [] and jit_module.clear_cache() == 0
+
+
+def test_the_users_own_cache_folder(monkeypatch):
+    monkeypatch.delenv("MINIGEN_CACHE", raising=False)
+    homes = {
+        "linux": ("XDG_CACHE_HOME", "c", Path("c", "minigen", "jit")),
+        "win32": ("LOCALAPPDATA", "c", Path("c", "minigen", "jit")),
+        "darwin": ("UNUSED", "", Path.home() / "Library" / "Caches" / "minigen" / "jit"),
+    }
+    for platform, (variable, value, expected) in homes.items():
+        monkeypatch.setattr(sys, "platform", platform)
+        monkeypatch.setenv(variable, value)
+        assert jit_module.base_folder() == expected
+
+
+def test_without_a_hook_a_terminal_is_told_once(folder, monkeypatch, capsys):
+    monkeypatch.setattr(jit_module, "_said", [])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    jit(lambda x: x + 1)(1)
+    jit(lambda x: x + 2)(1)
+    assert capsys.readouterr().err == "compiling CPU kernels (first run only) ...\n"
