@@ -20,7 +20,6 @@ from .errors import UsageError
 from .version import __version__
 
 PACKAGES = ("numpy", "numba", "llvmlite", "safetensors", "pillow")
-VECTOR_BITS = (("avx512f", 512), ("avx2", 256), ("avx", 256))
 
 
 def environment() -> dict[str, Any]:
@@ -52,13 +51,9 @@ def threads(n: int | None = None) -> int:
 
 def vector_bits() -> int:
     """The width of the vectors that the kernels are written in on this CPU."""
-    import minigen_kernels
-    from llvmlite import binding
+    from minigen_kernels.cpu.simd import vector_width
 
-    chosen = minigen_kernels.setting().vector_bits
-    features = binding.get_host_cpu_features()
-    widest = next((bits for name, bits in VECTOR_BITS if features.get(name)), 128)
-    return chosen or widest
+    return 64 * len(vector_width())  # a width is a tuple with one item per 64 bits
 
 
 def cpu_name() -> str:
