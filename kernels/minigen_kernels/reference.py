@@ -161,9 +161,10 @@ def cross_entropy(logits, target):
     loss, lse = np.zeros(len(logits), logits.dtype), np.empty(len(logits), logits.dtype)
     for r, row in enumerate(logits.astype(np.float64)):
         top = np.max(row, initial=-np.inf)
-        lse[r] = exact = top + np.log(sum(np.exp(row - top)))
-        if target[r] >= 0:
-            loss[r] = exact - row[target[r]]
+        spread = np.log(sum(np.exp(row - top)))
+        lse[r] = top + spread
+        if target[r] >= 0:  # in this order no digit of spread is lost when all logits are far from 0
+            loss[r] = (top - row[target[r]]) + spread
     return loss, lse
 
 

@@ -51,7 +51,8 @@ def main(argv: list[str]) -> int:
     module, model, _ = load_model(run)
     pictures = np.asarray(module.sample(model, options.n, Generator(options.seed)))
     path = options.out or folder_of(run) / f"samples-{options.seed}.png"
-    images.save_png(images.grid(pictures, options.columns, scale=options.scale), path)
+    page = images.grid(pictures, options.columns, scale=options.scale, value_range=(-1, 1))
+    images.save_png(page, path)
     out(str(path))
     return 0
 

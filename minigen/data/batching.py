@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sized
 
 import numpy as np
+from minigen_kernels.random import Generator
 
 from minigen.errors import CheckpointError
 
 
 def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of n items in an epoch: the argsort of n Philox words under the key (seed, epoch).
-
-    A function of its arguments alone: no state is carried from epoch to epoch. int64 (n,).
-    """
-    key = np.array([seed, epoch], dtype=np.uint64)
-    words = np.random.Philox(key=key).random_raw(n)
-    return np.argsort(words, kind="stable").astype(np.int64)
+    """The order of n items in an epoch, int64 (n,): a function of its arguments alone, so that no
+    state is carried from epoch to epoch."""
+    return Generator(seed).split(epoch).permutation(n)
 
 
 class Batches:

@@ -10,6 +10,7 @@ from minigen_kernels import namespace_of
 
 from ..function import Function
 from ..tensor import Tensor
+from .choice import where
 from .indexing import gather
 from .operands import floating
 
@@ -141,16 +142,20 @@ def max_pool2d(
 ) -> Any:
     """y[i,j] = max_{p,q} x[i·s+p·d-P, j·s+q·d-P]; the first of equal elements has the slope.
 
-    input    (N, C, H, W) or (C, H, W); stride is kernel_size unless given; padding is never chosen.
-    return_indices  also the places of the chosen elements, counted through (H, W).
+    input    (N, C, H, W) or (C, H, W); stride is kernel_size unless given; padding is never chosen,
+             and a window that has nothing else gives -inf.
+    return_indices  also the places of the chosen elements, counted through (H, W); -1 for none.
     """
     x = floating(input)
     windows = _windows("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
     h, w = windows.image
     places = _largest(x.data, windows)
     lead, out = x.shape[:-2], windows.out
-    flat = Tensor(places.reshape((*lead, out[0] * out[1])))
+    found = places >= 0
+    flat = Tensor((places * found).reshape((*lead, out[0] * out[1])))
     y = gather(x.reshape((*lead, h * w)), -1, flat).reshape((*lead, *out))
+    if not found.all():
+        y = where(Tensor(found), y, -np.inf)
     return (y, Tensor(places)) if return_indices else y
 
 

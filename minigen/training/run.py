@@ -249,7 +249,7 @@ class Run(NullRun):
         if self._draw is None:
             return
         path = self.folder.samples / f"{self.step:06d}.png"
-        images.save_png(images.grid(np.asarray(self._draw()), scale=2), path)
+        images.save_png(images.grid(np.asarray(self._draw()), scale=2, value_range=(-1, 1)), path)
         self.progress.event("sample", step=self.step, path=str(path))
 
     def _stop(self, signal_name: str | None) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from minigen_kernels import backend_of, reference
 
 from minigen.testing.strategies import laid_out, sizes
-from tests.kernels.ladder import FLOATS, rungs_agree, same_bits_elsewhere, slope_agrees
+from tests.kernels.ladder import FLOATS, largest, rungs_agree, same_bits_elsewhere, slope_agrees
 
 CLASSES = st.one_of(sizes(), st.just(53))
 
@@ -22,7 +22,8 @@ def test_softmax_rungs(data, dtype, rows, classes, scale):
         for _ in range(2)
     )
     y = rungs_agree("softmax", x, terms=classes)
-    rungs_agree("softmax_backward", gy, y, terms=classes)
+    # gy minus its mean under y: where both are nearly equal, the rounding of gy stays
+    rungs_agree("softmax_backward", gy, y, terms=classes, least=largest(gy, y))
 
 
 @given(st.data(), st.sampled_from(FLOATS), sizes(), CLASSES, st.sampled_from([1.0, 30.0]))

