@@ -163,7 +163,7 @@ def cross_entropy(logits, target):
         top = np.max(row, initial=-np.inf)
         spread = np.log(sum(np.exp(row - top)))
         lse[r] = top + spread
-        if target[r] >= 0:  # in this order no digit of spread is lost when all logits are far from 0
+        if target[r] >= 0:  # this order keeps all digits of spread, however large the logits
             loss[r] = (top - row[target[r]]) + spread
     return loss, lse
 
