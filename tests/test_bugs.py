@@ -1,19 +1,23 @@
 """Every seeded bug is killed by the properties that guard its place; harmless rewrites live.
 
 Each bug is planted in a copy of the sources and judged in a fresh process with a JIT cache of its
-own: the guards run once per Hypothesis seed, and every one of these runs must fail.
+own: the guards run once per Hypothesis seed, and every one of these runs must fail. That cache
+starts as a copy of what this checkout has compiled; a bug in a kernel changes the name of the folder
+in it, so a kernel with a bug is always compiled anew.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from minigen_kernels.cpu.jit import cache_folder
 
 from minigen.testing.bugs import FAMILIES, all_bugs, copy_sources, plant
 
@@ -38,6 +42,9 @@ def judge(key: str, folder: Path) -> tuple[list[int], str]:
     bug = BUGS[key]
     copy_sources(CHECKOUT, folder)
     plant(bug, folder)
+    compiled = cache_folder()
+    if compiled.is_dir():
+        shutil.copytree(compiled, folder / "cache" / "jit" / compiled.name)
     environment = {
         **os.environ,
         "MINIGEN_CACHE": str(folder / "cache"),
