@@ -91,7 +91,7 @@ def conv2d_weight_shape(
         raise ValueError(
             f"conv2d_weight: x {x_shape} and gy {gy_shape} must have 4 axes, (N, C, H, W)"
         )
-    w_shape = (gy_shape[1], x_shape[1] // max(groups, 1), *kernel_size)
+    w_shape = (gy_shape[1], x_shape[1] // max(groups, 1), kernel_size[0], kernel_size[1])
     expected = conv2d_output(x_shape, w_shape, stride, padding, dilation, groups)
     if expected != tuple(gy_shape):
         raise ValueError(

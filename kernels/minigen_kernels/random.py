@@ -201,7 +201,7 @@ def _shape(shape: Shape) -> tuple[int, ...]:
 
 
 def _float_type(dtype: Any) -> np.dtype:
-    dtype = np.dtype(dtype)
-    if dtype not in (np.float32, np.float64):
-        raise TypeError(f"a Generator draws float32 or float64, not {dtype}")
-    return dtype
+    float_type = np.dtype(dtype)
+    if float_type not in (np.float32, np.float64):
+        raise TypeError(f"a Generator draws float32 or float64, not {float_type}")
+    return float_type

@@ -47,9 +47,7 @@ def _conv_terms(
                 yield (n, channel, h, v), (o, c, p, q), (n, o, i, j)
 
 
-def conv2d(
-    x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
-) -> Array:
+def conv2d(x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1) -> Array:
     """y = ∂T/∂y: y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]"""
     shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
     y = np.zeros(shape)

@@ -19,6 +19,7 @@ import numpy as np
 from .. import empty
 from . import threads
 from .jit import jit
+from .share import inner
 from .simd import Width, gather_panel, multiply_tile, next_task, store_tile, tile_shape
 
 Array = np.ndarray
@@ -116,9 +117,6 @@ def contract(a: Array, b: Array, c: Array, bias: Array | None, width: Width, p: 
             _work(*arguments)
         else:
             threads.on_all_threads(_work, *arguments)
-
-
-inner = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # called by compiled code only
 
 
 @jit(**inner)

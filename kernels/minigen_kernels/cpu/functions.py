@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
-from .jit import jit
+from .jit import intrinsic, jit
 
 F = np.float32
 MAGIC32, MAGIC64 = np.float32(1.5 * 2**23), np.float64(1.5 * 2**52)
@@ -94,7 +94,7 @@ def normal_cdf64(x):
 
 def exp(x: Any) -> Any:
     """exp(x) of a float32 or a float64."""
-    return exp32(x) if isinstance(x, np.float32) else exp64(x)
+    return exp32(x) if type(x) is np.float32 else exp64(x)
 
 
 @overload(exp)
@@ -106,7 +106,7 @@ def _exp(x):
 
 def normal_cdf(x: Any) -> Any:
     """(Φ(x), exp(-x²/2)) of a float32 or a float64."""
-    return normal_cdf32(x) if isinstance(x, np.float32) else normal_cdf64(x)
+    return normal_cdf32(x) if type(x) is np.float32 else normal_cdf64(x)
 
 
 @overload(normal_cdf)

@@ -21,7 +21,9 @@ from typing import Any
 
 import numba
 from llvmlite import binding
+from numba import extending
 from numba.core import caching
+from numba.core.serialize import dumps
 
 CompileHook = Callable[[str], None]
 _hook: list[CompileHook] = []
@@ -36,12 +38,17 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     options.setdefault("error_model", "numpy")
     if function is None:
         return functools.partial(jit, **options)
-    dispatcher = numba.njit(**options)(function)
+    dispatcher: Any = numba.njit(**options)(function)
     try:
         dispatcher._cache = _Cache(function, options)
     except OSError:  # no folder that we may write to: every process compiles for itself
         pass
     return dispatcher
+
+
+def intrinsic(build: Callable[..., Any]) -> Any:
+    """numba.extending.intrinsic, whose callers leave out build's first argument."""
+    return extending.intrinsic(build)
 
 
 def on_compile(hook: CompileHook | None) -> None:
@@ -154,7 +161,7 @@ class _KeyedFiles:
         path, full = self._path(key)
         partial = path.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
         try:
-            partial.write_bytes(pickle.dumps((full, caching.dumps(data)), protocol=-1))
+            partial.write_bytes(pickle.dumps((full, dumps(data)), protocol=-1))
             os.replace(partial, path)
         except OSError:  # a full disk, a folder taken away: the code runs all the same
             partial.unlink(missing_ok=True)

@@ -11,7 +11,8 @@ from .threads import on_all_threads
 
 SMALL = 1 << 16  # numbers that are done with before a second thread has woken up
 BLOCK = 1 << 14  # numbers in a task: long enough to fetch it for nothing, short enough to balance
-inner = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # called by compiled code only
+# Options of what compiled code alone calls
+inner: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def share(work: Callable[..., None], size: int, *arguments: Any) -> None:

@@ -11,9 +11,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from .jit import jit
+from .jit import intrinsic, jit
 from .share import inner
 from .simd import I64, _Code, _rows
 
@@ -31,10 +30,9 @@ def _tile(full: bool, vectors: int) -> Any:
             code = _Code(context, builder, width.count, c.dtype)
             rows = tile_rows(width.count) if full else 1
             size = I64(code.size)
-            starts = [code.address(a, a_, a_at), code.address(b, b_, b_at)]
+            starts = code.address(a, a_, a_at), code.address(b, b_, b_at), code.address(c, c_, c_at)
             steps = [builder.mul(n, size) for n in (a_row, a_step, b_row, c_row)]
-            target = code.address(c, c_, c_at)
-            _emit(code, rows, vectors, depth, *starts, target, *steps, add)
+            _emit(code, rows, vectors, depth, starts, steps, add)
             return context.get_dummy_value()
 
         n = types.int64
@@ -43,8 +41,9 @@ def _tile(full: bool, vectors: int) -> Any:
     return tile
 
 
-def _emit(code, rows, vectors, depth, a, b, c, a_row, a_step, b_row, c_row, add) -> None:
+def _emit(code, rows, vectors, depth, starts, steps, add) -> None:
     """The loop over k around rows x vectors sums; addresses and steps in bytes."""
+    (a, b, c), (a_row, a_step, b_row, c_row) = starts, steps
     builder, step = code.builder, code.lanes * code.size
     name = f"llvm.fmuladd.v{code.lanes}f{code.size * 8}"  # fused where the CPU can
     a_lines = [builder.add(a, builder.mul(a_row, I64(r))) for r in range(rows)]
