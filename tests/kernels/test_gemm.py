@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from minigen_kernels import backend_of, reference, use
-from minigen_kernels.cpu import contract, gemm, simd, threads
+from minigen_kernels.cpu import LADDERS, contract, gemm, simd, threads
 
 from minigen.testing.strategies import laid_out, sizes
 from tests.kernels.ladder import FLOATS, close, rungs_agree, same_bits_elsewhere
@@ -58,6 +58,15 @@ def test_sizes_of_many_tiles(dtype, product):
     a, b = a.astype(dtype), b.astype(dtype)
     terms = a.shape[-2 if flips["transpose_a"] else -1]
     close(c, expected(a, b, **flips).astype(dtype), terms, "gemm")
+
+
+@pytest.mark.parametrize("shape", [(31, 64, 257), (33, 65, 255), (65, 3, 256), (97, 129, 5)])
+def test_rungs_about_the_sides_of_their_blocks(shape):
+    """Every rung, not only the best: blocks of 32 rows, 64 deep, 256 columns wide."""
+    m, k, n = shape
+    a, b = (np.random.default_rng(m).standard_normal(s) for s in ((m, k), (k, n)))
+    for rung in LADDERS["gemm"][1:]:
+        close(rung(a, b), expected(a, b), k, rung.__name__)
 
 
 @pytest.mark.parametrize("bits", [128, 256, 512])
