@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from minigen import Generator, Tensor, grad, no_grad
 from minigen import functional as F
+from minigen.data import batches, permutation
+from minigen.errors import CheckpointError
 from minigen.function import broadcast_to, sum_to
 from minigen.testing import strategies as some
+from minigen.training import checkpoint
 
 
 def value(f, *arrays):
@@ -282,6 +285,27 @@ def test_losses_agree_with_each_other(n, classes, rng):
           value(lambda x: F.binary_cross_entropy_with_logits(x, Tensor(target % 2 * 1.0)), x[:, 0]))
 
 
+ONE_EACH = {
+    "mse": F.mse_loss,
+    "l1": F.l1_loss,
+    "bce": lambda x, y, how: F.binary_cross_entropy_with_logits(x, y, reduction=how),
+    "kl": lambda x, y, how: F.gaussian_kl(x, y, reduction=how),
+}
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+@given(some.shapes(1, 3, zero=False), some.rngs())
+def test_reductions_are_those_of_the_single_losses(name, shape, rng):
+    x, y = rng.standard_normal((2, *shape))
+    each, mean, total = (
+        value(lambda x, y, how=how: ONE_EACH[name](x, y, how), x, y)
+        for how in ("none", "mean", "sum")
+    )
+    assert each.shape == shape
+    close(mean, each.mean())
+    close(total, each.sum())
+
+
 def test_losses_are_finite_at_large_logits():
     for logit in (-60.0, 60.0, -1e4, 1e4):
         x = Tensor(np.array([logit]), requires_grad=True)
@@ -296,3 +320,49 @@ def test_dropout_keeps_the_mean_and_its_share(p, seed):
     assert abs((y == 0).mean() - p) < 0.02
     close(np.unique(y), np.array([0, 1 / (1 - p)]))
     close(value(lambda x: F.dropout(x, p, False), np.ones(5)), np.ones(5))
+
+
+# ---- what is put away comes back, or is refused
+
+
+def epoch_of(stream):
+    epoch, parts = stream.epoch, []
+    while stream.epoch == epoch:
+        parts.append(next(stream))
+    return np.concatenate(parts)
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**64 - 1))
+def test_every_epoch_has_an_order_of_its_own(n, batch, seed):
+    """A function of seed and epoch, and of nothing that was drawn before."""
+    stream = batches(n, batch, seed=seed, drop_last=False)
+    for epoch in range(3):
+        np.testing.assert_array_equal(epoch_of(stream), permutation(n, seed, epoch))
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_batches_stopped_anywhere_go_on_alike(drop_last, shuffle):
+    def stream():
+        return batches(10, 3, seed=5, drop_last=drop_last, shuffle=shuffle)
+
+    for before in range(9):  # more than two epochs
+        unbroken, resumed = stream(), stream()
+        for _ in range(before):
+            next(unbroken)
+        resumed.load_state_dict(unbroken.state_dict())
+        for _ in range(5):
+            np.testing.assert_array_equal(next(resumed), next(unbroken))
+
+
+def test_a_changed_value_in_a_checkpoint_is_seen(tmp_path):
+    """Whichever byte of the values it is, and however little is changed."""
+    x = np.arange(5.0)
+    data = checkpoint.encode(checkpoint.Checkpoint("net", 1, {}, {"x": x}))
+    path, start = tmp_path / "x.safetensors", data.index(x.tobytes())
+    path.write_bytes(data)
+    np.testing.assert_array_equal(checkpoint.load(path).state["x"], x)
+    for at in range(start, start + x.nbytes):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(CheckpointError, match="do not match"):
+            checkpoint.load(path)
