@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigen import Tensor, grad
+from minigen.testing import cases_nn, cases_shape
+from minigen.testing import strategies as some
 from minigen.testing.cases import CASES
 
 # What torch has no equal of: our own random stream decides what is drawn.
@@ -82,3 +84,36 @@ def test_op_is_torchs(case: Any) -> None:
 
     with doors():
         agree()
+
+
+@given(st.data(), st.integers(0, 2**16))
+def test_embedding_with_a_padding_row_is_torchs(data: Any, seed: int) -> None:
+    """No case of the table: what is held back from that row is not what differences give."""
+    w = data.draw(some.arrays((data.draw(st.integers(1, 4)), 2)))
+    index = data.draw(some.indices(data.draw(some.shapes(1, 2, zero=False)), len(w)))
+    row = data.draw(st.integers(-len(w), len(w) - 1))
+    with doors():
+        compare(
+            lambda i, w: cases_shape.F.embedding(i, w, row),
+            (index, w), 2, np.random.default_rng(seed),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "instance_norm"])
+@given(data=st.data())
+def test_running_statistics_are_torchs(name: str, data: Any) -> None:
+    """They are no output of the op, so the table's cases do not see them."""
+    spatial = data.draw(some.shapes(1, 3, zero=False, largest=3))
+    shape = (data.draw(st.integers(2, 4)), data.draw(st.integers(1, 3)), 2, *spatial)[:5]
+    momentum = data.draw(st.sampled_from([0.1, 0.5, 1.0]))
+    rng = data.draw(some.rngs())
+    ours = [Tensor(a) for a in (rng.standard_normal(shape[1]), rng.uniform(0.5, 2, shape[1]))]
+    theirs = [to_torch(a.numpy()) for a in ours]
+    options = {"training" if name == "batch_norm" else "use_input_stats": True}
+    with doors():
+        for _ in range(2):
+            x = rng.standard_normal(shape)
+            getattr(cases_nn.F, name)(Tensor(x), *ours, momentum=momentum, **options)
+            getattr(cases_nn.F, name)(to_torch(x), *theirs, momentum=momentum, **options)
+    for what, a, b in zip(("mean", "variance"), ours, theirs, strict=True):
+        close(a, b, f"running {what}")
