@@ -25,14 +25,29 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 SEEDS = range(5)
 BUGS = all_bugs()
 WORKERS = max(1, min(4, os.cpu_count() or 1))
+LIMIT = 600  # seconds for a guard under all seeds
 
-# One process per bug: the seeds share its imports and its compiled kernels.
+# One process per guard: the seeds share its imports and its compiled kernels. A killed bug needs no
+# smallest example; and where a CI's variables have made Hypothesis deterministic, the seed would
+# decide nothing.
 JUDGE = """
 import shlex, sys, pytest
-guards, seeds = sys.argv[1], sys.argv[2:]
+
+class OwnDice:
+    def pytest_configure(self):
+        from hypothesis import Phase, settings
+        settings.register_profile(
+            "judging", settings.get_profile("dev"), derandomize=False, database=None,
+            phases=(Phase.explicit, Phase.generate),
+        )
+        settings.load_profile("judging")
+
+guard, seeds = sys.argv[1], sys.argv[2:]
 options = ["-q", "-x", "--no-header", "-p", "no:cacheprovider", "--tb=line", "-m", ""]
-codes = [int(pytest.main([*shlex.split(guards), *options, f"--hypothesis-seed={seed}"]))
-         for seed in seeds]
+codes = [
+    int(pytest.main([*shlex.split(guard), *options, f"--hypothesis-seed={seed}"], [OwnDice()]))
+    for seed in seeds
+]
 print("CODES", *codes)
 """
 
@@ -60,7 +75,7 @@ def judge(key: str, folder: Path) -> tuple[list[int], str]:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=LIMIT,
         )
         output += f"$ pytest {shlex.join([guard])}\n{done.stdout[-3000:]}\n{done.stderr[-1500:]}\n"
         line = [line for line in done.stdout.splitlines() if line.startswith("CODES")]
@@ -81,10 +96,17 @@ def verdicts(
         for item in request.session.items
         if getattr(item, "originalname", "") == "test_is_judged_rightly"
     ]
+
+    def judge_and_tidy(key: str, folder: Path) -> tuple[list[int], str]:
+        try:
+            return judge(key, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # 7 MB each
+
     pool = ThreadPoolExecutor(WORKERS)
     request.addfinalizer(lambda: pool.shutdown(cancel_futures=True))
     root = tmp_path_factory.mktemp("bugs")
-    return {k: pool.submit(judge, k, root / k.replace("/", "-")) for k in wanted}
+    return {k: pool.submit(judge_and_tidy, k, root / k.replace("/", "-")) for k in wanted}
 
 
 @pytest.mark.bugs

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from ..bugs import Bug
-from . import gradients, parity
+from . import gradients, laws, parity
 
 FILE = "minigen/ops/attention.py"
 KERNEL = "kernels/minigen_kernels/cpu/attention.py"
 KERNELS = "tests/kernels/test_attention.py"
+
+ATTENTION = "scaled_dot_product_attention"
+COMPOSED = (gradients("attention_weights"), gradients(ATTENTION), laws("attention"))
 
 BUGS = [
     Bug(
@@ -15,62 +18,62 @@ BUGS = [
         FILE,
         "scale = 1 / math.sqrt(max(d, 1)) if scale is None else scale\n    q, k, v",
         "scale = 1 / max(d, 1) if scale is None else scale\n    q, k, v",
-        (parity("attention"),),
+        (parity(ATTENTION), laws("attention_is_its_weights")),
     ),
     Bug(
         "softmax-over-the-queries-in-the-composed-formula",
         FILE,
         "    total = exps.sum(-1, True)\n",
         "    total = exps.sum(-2, True)\n",
-        (gradients("attention"),),
+        COMPOSED,
     ),
     Bug(
         "the-causal-mask-hides-the-diagonal",
         FILE,
         "xp.tri(scores.shape[-2], scores.shape[-1], dtype=bool)",
         "xp.tri(scores.shape[-2], scores.shape[-1], -1, dtype=bool)",
-        (gradients("attention"),),
+        COMPOSED,
     ),
     Bug(
         "a-boolean-mask-read-as-forbidden",
         FILE,
         "scores = where(attn_mask, scores, -math.inf)",
         "scores = where(attn_mask, -math.inf, scores)",
-        (gradients("attention"),),
+        COMPOSED,
     ),
     Bug(
         "additive-mask-left-out-of-the-composed-formula",
         FILE,
         "        scores = scores + attn_mask\n",
         "        scores = scores + attn_mask * 0\n",
-        (gradients("attention"), parity("attention")),
+        (*COMPOSED, parity(ATTENTION)),
     ),
     Bug(
         "fused-backward-forgets-the-scale",
         FILE,
         "gy, *arrays, self._output, self.lse, self.mask, self.is_causal, self.scale\n",
         "gy, *arrays, self._output, self.lse, self.mask, self.is_causal, 1.0\n",
-        (gradients("attention"),),
+        (gradients(ATTENTION),),
     ),
     Bug(
         "online-softmax-keeps-the-old-sum-unscaled",
         KERNEL,
         "        total[i] *= factor[i]\n",
         "        total[i] *= 1\n",
-        (KERNELS,),
+        (KERNELS + " -k several_tiles",),
     ),
     Bug(
         "delta-left-out-of-the-fused-backward",
         KERNEL,
         "+= gout[i, c] * out[i, c]",
         "+= gout[i, c] * 0",
-        (KERNELS,),
+        (KERNELS + " -k rungs",),
     ),
     Bug(
         "dropout-leaves-the-kept-values-unscaled",
         "minigen/ops/random.py",
         "return x * Tensor(kept * x.dtype.type(1 / (1 - p)))",
         "return x * Tensor(kept * x.dtype.type(1))",
-        ("tests/minigen/test_nn.py -k dropout_scales",),
+        (laws("dropout_keeps_the_mean"),),
     ),
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..bugs import Bug
+from . import laws
 
-RESUME = "tests/minigen/test_training_run.py -k resume"
+RESUME = "tests/minigen/test_training_run.py -k resume_at_every_step"
 STORE = "tests/minigen/test_training_checkpoint.py"
 
 BUGS = [
@@ -20,7 +21,7 @@ BUGS = [
         "minigen/training/checkpoint.py",
         "        digest.update(array.tobytes())\n",
         "",
-        (STORE,),
+        (laws("changed_value"),),
     ),
     Bug(
         "model-not-compared",
@@ -34,14 +35,14 @@ BUGS = [
         "minigen/training/checkpoint.py",
         "for path in earlier[: max(0, len(earlier) - (keep - 1))]:",
         "for path in earlier:",
-        (STORE,),
+        (STORE + " -k last_few",),
     ),
     Bug(
-        "numpy-numbers-come-back-as-arrays",
+        "arrays-come-back-flat",
         "minigen/training/packing.py",
         'return arrays[inner] if mark == "$array" else arrays[inner][()]',
-        "return arrays[inner]",
-        (STORE,),
+        'return arrays[inner].reshape(-1) if mark == "$array" else arrays[inner][()]',
+        (STORE + " -k comes_back_as_it_was",),
     ),
     Bug(
         "resume-counts-from-the-start",

@@ -8,6 +8,7 @@ from . import gradients
 FILE = "kernels/minigen_kernels/cpu/conv.py"
 GEMM = "kernels/minigen_kernels/cpu/gemm.py"
 CONV = "tests/kernels/test_conv.py"
+RUNGS_OF_GEMM = "tests/kernels/test_gemm.py -k 'rungs or many_tiles'"
 
 BUGS = [
     Bug(
@@ -29,52 +30,52 @@ BUGS = [
         FILE,
         "h, v = p * sizes[8] - sizes[6], q * sizes[9] - sizes[7]",
         "h, v = p * sizes[9] - sizes[6], q * sizes[8] - sizes[7]",
-        (CONV,),
+        (CONV + " -k 'transpose2d_rungs or one_form'",),
     ),
     Bug(
         "bias-left-out-of-the-transposed-convolution",
         FILE,
         "        x[n, c] = bias[c]\n",
         "        x[n, c] = 0\n",
-        (CONV,),
+        (CONV + " -k transpose2d_rungs", gradients("conv_transpose2d")),
     ),
     Bug(
         "groups-share-the-first-one-s-channels",
         FILE,
         "    b = Places(steps(groups, w_shape[1] * image[0] * image[1]), taps, pixels)\n",
         "    b = Places(steps(groups, 0), taps, pixels)\n",
-        (CONV,),
+        (CONV + " -k 'conv2d_rungs or one_form'",),
     ),
     Bug(
         "last-row-dropped-in-the-direct-loops",
         FILE,
         "return max(0, min(count, (size - offset + step - 1) // step))",
         "return max(0, min(count, (size - offset) // step))",
-        (CONV,),
+        (CONV + " -k rungs",),
     ),
     Bug(
         "blocks-of-32-rows-without-their-tail",
         GEMM,
         "blocks = (m + 31) // 32",
         "blocks = max(m // 32, 1)",
-        ("tests/kernels/test_gemm.py",),
+        (RUNGS_OF_GEMM,),
     ),
     Bug(
         "a-transposed-left-matrix-read-straight",
         GEMM,
         "a_steps = (1, m) if a_turned else (depth, 1)",
         "a_steps = (depth, 1)",
-        ("tests/kernels/test_gemm.py",),
+        (RUNGS_OF_GEMM,),
     ),
     Bug(
-        "weight-gradient-takes-the-bias-of-the-strides",
+        "image-gradient-with-the-kernel-upside-down",
         "minigen/ops/conv.py",
-        "- ((y.shape[2 + a] - 1) * stride[a] - 2 * padding[a])",
-        "- ((y.shape[2 + a] - 1) * stride[a] - padding[a])",
+        "gx = _image_of(x.shape, gy, w, self.geometry) if self.needs(0) else None",
+        "gx = _image_of(x.shape, gy, w[:, :, ::-1], self.geometry) if self.needs(0) else None",
         (gradients("conv2d"),),
     ),
     Bug(
-        "cotangents-of-the-transposed-convolution-exchanged",
+        "weight-gradient-of-the-transposed-convolution-halved",
         "minigen/ops/conv.py",
         "gw = Conv2dWeight(w.shape[2:], **self.geometry)(gx, y) if self.needs(1) else None",
         "gw = Conv2dWeight(w.shape[2:], **self.geometry)(gx, y) * 0.5 if self.needs(1) else None",

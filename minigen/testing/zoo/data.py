@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..bugs import Bug
+from . import laws
 
 BATCHES = "tests/minigen/test_data_batches.py"
 READERS = "tests/minigen/test_data_readers.py"
@@ -10,53 +11,53 @@ IMAGES = "tests/minigen/test_images.py"
 
 BUGS = [
     Bug(
-        "idx-values-in-the-machine-s-byte-order",
+        "idx-sizes-with-their-bytes-the-wrong-way-round",
         "minigen/data/idx.py",
-        "values = np.frombuffer(data, dtype, offset=start).reshape(shape)",
-        'values = np.frombuffer(data, dtype.newbyteorder("="), offset=start).reshape(shape)',
-        (READERS + " -k idx_round_trip",),
+        'np.frombuffer(data, ">u4", data[3], 4)',
+        'np.frombuffer(data, "<u4", data[3], 4)',
+        (READERS + " -k 'idx_round_trip or every_place_and_form'",),
     ),
     Bug(
         "idx-with-bytes-left-over-accepted",
         "minigen/data/idx.py",
         "    if len(data) != expected:\n",
         "    if len(data) < expected:\n",
-        (READERS,),
+        (READERS + " -k damaged_images",),
     ),
     Bug(
         "every-epoch-in-the-same-order",
         "minigen/data/batching.py",
         "permutation(self.n, self.seed, self.epoch) if self.shuffle",
         "permutation(self.n, self.seed, 0) if self.shuffle",
-        (BATCHES,),
+        (laws("order_of_its_own"),),
     ),
     Bug(
         "position-not-restored",
         "minigen/data/batching.py",
         'self.epoch, self.position = int(state["epoch"]), int(state["position"])',
         'self.epoch, self.position = int(state["epoch"]), 0',
-        (BATCHES,),
+        (laws("stopped_anywhere"),),
     ),
     Bug(
         "last-items-of-an-epoch-skipped",
         "minigen/data/batching.py",
         "needed = self.batch_size if self.drop_last else 1",
         "needed = self.batch_size",
-        (BATCHES,),
+        (BATCHES + " -k 'every_item_once or unshuffled'",),
     ),
     Bug(
         "labels-not-taken-with-their-images",
         "minigen/data/imageset.py",
         "labels = None if self.labels is None else self.labels[indices]",
         "labels = None if self.labels is None else np.sort(self.labels[indices])",
-        (READERS,),
+        (READERS + " -k normalised_and_take",),
     ),
     Bug(
         "range-stretched-by-256",
         "minigen/data/imageset.py",
         "x *= np.float32((high - low) / 255)",
         "x *= np.float32((high - low) / 256)",
-        (READERS,),
+        (READERS + " -k normalised_and_take",),
     ),
     Bug(
         "grid-filled-column-by-column",
@@ -65,6 +66,6 @@ BUGS = [
         "        left = pad + (i % columns) * (width + pad)\n",
         "        top = pad + (i % rows) * (height + pad)\n"
         "        left = pad + (i // rows) * (width + pad)\n",
-        (IMAGES,),
+        (IMAGES + " -k 'lies_in_its_place or row_per_sequence'",),
     ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..bugs import Bug
-from . import gradients, parity
+from . import gradients, parity, parity_in
 
 FILE = "minigen/ops/norm.py"
 
@@ -13,14 +13,14 @@ BUGS = [
         FILE,
         "running.data[...] = (1 - momentum) * running.data + momentum * batch",
         "running.data[...] = momentum * running.data + (1 - momentum) * batch",
-        (parity("batch_norm"),),
+        (parity_in("ops", "running_statistics"),),
     ),
     Bug(
         "biased-variance-in-the-running-statistics",
         FILE,
         "norm.var * (n * pixels / (n * pixels - 1))",
         "norm.var * 1.0",
-        (parity("batch_norm"),),
+        (parity_in("ops", "running_statistics"),),
     ),
     Bug(
         "eps-outside-the-root-in-the-composed-formula",
@@ -34,17 +34,17 @@ BUGS = [
         FILE,
         "variance = (centred * centred).mean(axes, True)",
         "variance = (x * x).mean(axes, True)",
-        (gradients("batch_norm"),),
+        (gradients("batch_norm (training)"),),
     ),
     Bug(
         "evaluation-scales-by-the-variance",
         FILE,
         "scale = 1 / (running_var.reshape(column) + eps).sqrt()",
         "scale = 1 / (running_var.reshape(column) + eps)",
-        (parity("batch_norm"),),
+        (parity("batch_norm (eval)"),),
     ),
     Bug(
-        "groups-of-channels-interleaved",
+        "as-many-groups-as-a-group-has-channels",
         FILE,
         "    groups = x.shape[0] * num_groups\n"
         "    rows = x.reshape((groups, x.size // groups if groups else 0))\n",
@@ -53,7 +53,7 @@ BUGS = [
         (parity("group_norm"),),
     ),
     Bug(
-        "layer-norm-backward-given-the-mean-as-scale",
+        "layer-norm-backward-given-the-scale-squared",
         FILE,
         "backend_of(x).layer_norm_backward(gy, x, w, self.mean, self.rstd)",
         "backend_of(x).layer_norm_backward(gy, x, w, self.mean, self.rstd * self.rstd)",
@@ -64,6 +64,6 @@ BUGS = [
         FILE,
         "batch_norm_backward(gy, x, w, self.mean, self.var, self.eps)",
         "batch_norm_backward(gy, x, w, self.mean, self.var, 0.01)",
-        (gradients("batch_norm"),),
+        (gradients("batch_norm (training)"),),
     ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..bugs import Bug
-from . import parity
+from . import parity_in
 
 FILE = "minigen/optim.py"
 RESUME = "tests/minigen/test_optim.py -k resuming"
@@ -14,35 +14,35 @@ BUGS = [
         FILE,
         "buffer[...] = g if first else m * buffer + (1 - self.dampening) * g",
         "buffer[...] = m * buffer + (1 - self.dampening) * g",
-        (parity("sgd"),),
+        (parity_in("optim", "sgd"),),
     ),
     Bug(
         "nesterov-looks-ahead-without-momentum",
         FILE,
         "g = g + m * buffer if self.nesterov else buffer",
         "g = g + buffer if self.nesterov else buffer",
-        (parity("sgd"),),
+        (parity_in("optim", "sgd"),),
     ),
     Bug(
         "betas-exchanged",
         FILE,
         "beta1=self.betas[0],\n                beta2=self.betas[1],",
         "beta1=self.betas[1],\n                beta2=self.betas[0],",
-        (parity("adam"),),
+        (parity_in("optim", "adam"),),
     ),
     Bug(
         "eps-and-weight-decay-exchanged",
         FILE,
         "eps=self.eps,\n                weight_decay=self.weight_decay,",
         "eps=self.weight_decay,\n                weight_decay=self.eps,",
-        (parity("adam"),),
+        (parity_in("optim", "adam"),),
     ),
     Bug(
         "adamw-decays-through-the-gradient",
         FILE,
         "    decoupled = True\n",
         "    decoupled = False\n",
-        (parity("adam"),),
+        (parity_in("optim", "adamw"),),
     ),
     Bug(
         "steps-not-restored",
@@ -63,7 +63,7 @@ BUGS = [
         FILE,
         "norm = math.sqrt(math.fsum(squares)) if",
         "norm = math.fsum(squares) if",
-        (parity("clip"),),
+        (parity_in("optim", "clip"),),
     ),
     Bug(
         "average-weighed-the-wrong-way",
