@@ -2,6 +2,7 @@
 
 Config, PRESETS                      hyper-parameters; the first preset is the default
 config_for(shape, preset)            a preset, fitted to images of shape (C, H, W)
+check(config, shape)                 UsageError unless a configuration fits such images
 build(config, rng)                   the module that sample() needs
 sample(model, n, rng)                float32 (n, C, H, W) in [-1, 1]
 train(config, data, rng, run)        the loop; returns what build() returns

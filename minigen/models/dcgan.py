@@ -29,6 +29,7 @@ from minigen import functional as F
 from minigen import nn
 from minigen.data import Batches, ImageSet
 from minigen.errors import UsageError
+from minigen.models.limits import misfit, within
 from minigen.optim import EMA, Adam
 from minigen.tensor import Tensor, grad, no_grad
 
@@ -40,8 +41,7 @@ class Config:
     size: int = 28  # pixels of a side; a multiple of 4
     channels: int = 1  # 1 grey, 3 colour
     latent: int = 64  # of z. The paper has 100; digits need fewer, and each costs a 7×7 kernel
-    width: int = 32  # feature maps next to the image, doubled at every halving. Paper: 64; half of
-    # it makes a step about three times as cheap, which buys more steps in the same minutes
+    width: int = 32  # feature maps by the image, doubled at each halving. Paper: 64, thrice as dear
     batch: int = 64  # images. Fewer make batch-norm statistics noisy, more cost time
     steps: int = 1600  # of both halves; a minute or two on two cores
     lr: float = 1e-3  # of both at first. The paper's 2e-4 is for long runs of a wider network
@@ -51,6 +51,14 @@ class Config:
     init_std: float = 0.02  # of weights, the paper's
     ema: float = 0.99  # decay of the averaged generator: about the last hundred steps
     decay: float = 0.5  # the part of the run, at its end, in which lr falls linearly to 0
+
+    def __post_init__(self):
+        within(self, 1, "channels", "latent", "width", "batch", "steps")
+        within(self, 0, "lr", "slope", "init_std")
+        within(self, 0, "beta1", "beta2", below=1)
+        within(self, 0, "ema", "decay", high=1)
+        if self.size % 4 or self.size < 8:
+            raise UsageError(f"size {self.size}: dcgan needs a multiple of 4, at least 8")
 
 
 PRESETS = {
@@ -68,10 +76,16 @@ def config_for(shape: tuple[int, ...], preset: str | None = None) -> Config:
     if height != width or height % 4 or height < 8:
         raise UsageError(
             f"dcgan makes square images with a side that is a multiple of 4 and at least 8, not "
-            f"{height}×{width}; for your own pictures give --data FOLDER with image_size=32."
+            f"{height}×{width}; for your own pictures give --data FOLDER --image-size 32."
         )
     name = preset or ("28" if height <= 28 else "32")
     return replace(PRESETS[name], size=height, channels=channels)
+
+
+def check(config: Config, shape: tuple[int, ...]) -> None:
+    """UsageError unless images of shape (C, H, W) are what the networks take and make."""
+    if tuple(shape) != (config.channels, config.size, config.size):
+        raise misfit(config, shape)
 
 
 # ---- networks

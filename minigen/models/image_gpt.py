@@ -28,6 +28,7 @@ from minigen import functional as F
 from minigen import nn
 from minigen.data import Batches, ImageSet
 from minigen.errors import UsageError
+from minigen.models.limits import misfit, within
 from minigen.models.palette import make_palette, nearest, reduced
 from minigen.optim import AdamW, clip_grad_norm, cosine
 from minigen.tensor import Tensor, grad, no_grad
@@ -47,13 +48,19 @@ class Config:
     n_heads: int = 4  # of attention; they divide the width
     batch: int = 64  # images
     steps: int = 2500  # nearly three epochs of MNIST
-    lr: float = (
-        2e-3  # the highest; small transformers bear more than the 3e-4 to 6e-4 of large ones
-    )
+    lr: float = 2e-3  # the highest; small transformers bear more than the 6e-4 of large ones
     warmup: int = 100  # steps in which lr rises from 0: Adam's second moments are rough at first
     weight_decay: float = 0.01  # AdamW's default; overfitting is no danger within a few epochs
     beta2: float = 0.95  # GPT's: forgets faster than 0.999, which suits short runs
     clip: float = 1.0  # largest norm of the gradient, against rare bad steps
+
+    def __post_init__(self):
+        names = ("size", "channels", "levels", "width", "layers", "n_heads", "batch", "steps")
+        within(self, 1, *names)
+        within(self, 0, "warmup", "lr", "weight_decay", "clip")
+        within(self, 0, "beta2", below=1)
+        if self.width % self.n_heads:
+            raise UsageError(f"n-heads {self.n_heads}: must divide the width, {self.width}")
 
 
 PRESETS = {
@@ -73,10 +80,17 @@ def config_for(shape: tuple[int, ...], preset: str | None = None) -> Config:
     if height != width or height % factor:
         raise UsageError(
             f"image-gpt, preset {preset or '14'}, takes square images with a side that {factor} "
-            f"divides, not {height}×{width}; for your own pictures give --data FOLDER with "
-            "image_size=28."
+            f"divides, not {height}×{width}; for your own pictures give --data FOLDER "
+            "--image-size 28."
         )
     return replace(config, size=height // factor, channels=channels)
+
+
+def check(config: Config, shape: tuple[int, ...]) -> None:
+    """UsageError unless images of shape (C, H, W) can be reduced to the model's size."""
+    channels, height, width = shape
+    if channels != config.channels or height != width or height % config.size:
+        raise misfit(config, shape)
 
 
 # ---- pixels and tokens
@@ -269,11 +283,12 @@ def train(config: Config, data: ImageSet, rng: Any, run: Any) -> ImageGPT:
     )
     batches = Batches(data, config.batch, seed=rng.seed)
     pixels = config.size**2
+    warmup = min(config.warmup, config.steps - 1)  # a run may be as short as one likes
 
     run.keep(model=model, opt=opt, batches=batches)
     run.watch(lambda: sample(model, 25, rng.split("watch")))
     for step, indices in run.steps(batches, config.steps):
-        opt.lr = cosine(step, lr=config.lr, total=config.steps, warmup=config.warmup)
+        opt.lr = cosine(step, lr=config.lr, total=config.steps, warmup=warmup)
         # minimise -log p(x) / pixels
         loss = nats(model, tokens_of(model, data.images[indices])).mean() / pixels
         grads, norm = clip_grad_norm(grad(loss, opt.params), config.clip)

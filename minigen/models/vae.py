@@ -25,7 +25,8 @@ import numpy as np
 from minigen import functional as F
 from minigen import nn
 from minigen.data import Batches, ImageSet
-from minigen.errors import UsageError
+from minigen.errors import UsageError, did_you_mean
+from minigen.models.limits import misfit, within
 from minigen.optim import Adam
 from minigen.tensor import Tensor, grad, no_grad
 
@@ -45,7 +46,19 @@ class Config:
     steps: int = 4690  # 10 epochs of MNIST: 469 batches each, the last one smaller
     lr: float = 1e-3  # Adam's default
 
+    def __post_init__(self):
+        within(self, 1, "size", "channels", "hidden", "width", "latent", "batch", "steps")
+        within(self, 0, "beta", "lr")
+        if self.network not in NETWORKS:
+            raise UsageError(
+                f'vae has the networks {", ".join(NETWORKS)}, not "{self.network}".'
+                f"{did_you_mean(self.network, list(NETWORKS))}"
+            )
+        if self.network == "conv" and self.size % 4:
+            raise UsageError(f"size {self.size}: network conv needs a multiple of 4")
 
+
+NETWORKS = ("mlp", "conv")
 PRESETS = {
     "mlp": Config(),
     "conv": Config(network="conv", hidden=256, width=32, steps=4690),
@@ -55,13 +68,19 @@ PRESETS = {
 def config_for(shape: tuple[int, ...], preset: str | None = None) -> Config:
     """The preset (default: "mlp") for images of shape (C, H, W)."""
     channels, height, width = shape
-    config = replace(PRESETS[preset or "mlp"], size=height, channels=channels)
+    config = PRESETS[preset or "mlp"]
     if height != width or (config.network == "conv" and height % 4):
         raise UsageError(
             f"vae takes square images (preset conv: with a side that is a multiple of 4), not "
-            f"{height}×{width}; for your own pictures give --data FOLDER with image_size=32."
+            f"{height}×{width}; for your own pictures give --data FOLDER --image-size 32."
         )
-    return config
+    return replace(config, size=height, channels=channels)
+
+
+def check(config: Config, shape: tuple[int, ...]) -> None:
+    """UsageError unless images of shape (C, H, W) are what the networks take and make."""
+    if tuple(shape) != (config.channels, config.size, config.size):
+        raise misfit(config, shape)
 
 
 # ---- networks
@@ -119,9 +138,6 @@ class Conv(nn.Module):
         return self.conv4(F.relu(self.conv3(h)))  # (N, 2w, H/4, W/4) → (N, C, H, W)
 
 
-NETWORKS = {"mlp": MLP, "conv": Conv}
-
-
 # ---- the loss
 
 
@@ -143,11 +159,7 @@ def losses(model: Any, x: Tensor, rng: Any) -> tuple[Tensor, Tensor]:
 
 def build(config: Config, rng: Any) -> MLP | Conv:
     """A new model."""
-    if config.network not in NETWORKS:
-        raise UsageError(
-            f'vae has the networks {", ".join(NETWORKS)}, not network="{config.network}".'
-        )
-    return NETWORKS[config.network](config, rng=rng)
+    return (Conv if config.network == "conv" else MLP)(config, rng=rng)
 
 
 def sample(model: Any, n: int, rng: Any) -> np.ndarray:

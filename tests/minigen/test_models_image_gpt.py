@@ -161,3 +161,11 @@ def test_sizes_that_do_not_fit_are_refused():
     for shape, preset in (((1, 27, 27), "14"), ((1, 28, 32), "28")):
         with pytest.raises(UsageError, match="square"):
             gpt.config_for(shape, preset)
+
+
+def test_a_run_may_be_shorter_than_its_warm_up():
+    for steps in (1, 3):
+        run = NullRun()
+        config = dataclasses.replace(TINY, steps=steps, warmup=5)
+        gpt.train(config, pictures(4, 4), Generator(0), run)
+        assert len(run.logs) == steps
