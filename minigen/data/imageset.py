@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +15,8 @@ from minigen.errors import DataError
 class ImageSet:
     """Pictures as uint8 (N, C, H, W), with labels int64 (N,) where the source has them.
 
-    `source` says where the pictures came from (a path, or the drawing function with its options).
+    `source` says where the pictures came from (a path, or the drawing function with its options);
+    `origin` gives another split of the same set, read with the same options, where load() made it.
     """
 
     name: str
@@ -22,6 +25,7 @@ class ImageSet:
     class_names: tuple[str, ...] | None = None
     split: str = "train"
     source: str = ""
+    origin: Callable[[str], ImageSet] | None = None
 
     def __post_init__(self):
         x, y = self.images, self.labels
@@ -49,6 +53,10 @@ class ImageSet:
         if self.class_names is not None:
             return len(self.class_names)
         return 0 if self.labels is None or not len(self.labels) else int(self.labels.max()) + 1
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits of the pictures: other pictures, most likely other digits."""
+        return f"{zlib.crc32(np.ascontiguousarray(self.images)):08x}"
 
     def normalised(self, low: float = -1.0, high: float = 1.0) -> np.ndarray:
         """low + (high - low) · images / 255, float32 (N, C, H, W)."""

@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,27 @@ def load(
 
     DataError: files missing or damaged. UsageError: a name, split or option that does not exist.
     """
-    name = str(name_or_folder)
-    key = name.lower().replace("_", "-")
+    found = _load(str(name_or_folder), split, root, options)
+    if 0 in found.images.shape:
+        raise DataError(
+            f"{found.name} holds no pictures (images {found.images.shape} from {found.source}): "
+            "choose another set, or get its files again."
+        )
+    again = {name: value for name, value in options.items() if name != "n"}
+    return replace(found, origin=partial(load, name_or_folder, root=root, **again))
+
+
+def is_known(name: str) -> bool:
+    """Whether it is the name of an official or a drawn set, which goes before a folder's."""
+    return _key(name) in {**DRAWERS, **REMOTE}
+
+
+def _key(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _load(name: str, split: str, root: str | Path | None, options: dict) -> ImageSet:
+    key = _key(name)
     if key in DRAWERS:
         return DRAWERS[key](split, **_checked(DRAWERS[key], key, options))
     if key in REMOTE:

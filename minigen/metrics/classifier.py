@@ -10,6 +10,8 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +55,7 @@ class Classifier(nn.Module):
 
 def train(data: ImageSet, rng: Any, steps: int | None = None) -> Classifier:
     """A classifier of the labelled images `data`, in evaluation mode (default: 4 epochs)."""
-    if data.labels is None or data.n_classes < 2:
-        raise UsageError(
-            f"{data.name} has no labels, so no classifier can be trained on it; judge with a "
-            "labelled set, such as glyphs or mnist."
-        )
+    _need_labels(data)
     _, channels, size, _ = data.images.shape
     model = Classifier(channels, size, data.n_classes, rng=rng.split("classifier"))
     opt = Adam(model.parameters(), lr=LR)
@@ -69,6 +67,15 @@ def train(data: ImageSet, rng: Any, steps: int | None = None) -> Classifier:
         loss = F.cross_entropy(model(Tensor(part.normalised())), Tensor(part.labels))
         opt.step(grad(loss, opt.params))
     return model.eval()
+
+
+def _need_labels(data: ImageSet) -> None:
+    if data.labels is None or data.n_classes < 2:
+        raise UsageError(
+            f"{data.name} has no labels of two or more classes, so no classifier can be trained on "
+            "it; judge with a labelled set, such as glyphs or mnist (of your own pictures: one "
+            "sub-folder per class)."
+        )
 
 
 def probabilities(model: Classifier, images: np.ndarray, batch: int = 500) -> np.ndarray:
@@ -110,7 +117,8 @@ def for_data(data: ImageSet, cache: Path | None = None) -> Classifier:
     """
     from minigen_kernels.random import Generator
 
-    train_split = data if data.split == "train" else load(_origin(data), "train")
+    _need_labels(data)
+    train_split = data if data.split == "train" else (data.origin or _by_name(data))("train")
     path = (
         cache or cache_root() / "classifiers"
     ) / f"classifier-{_fingerprint(train_split)}.safetensors"
@@ -124,9 +132,9 @@ def for_data(data: ImageSet, cache: Path | None = None) -> Classifier:
     return model
 
 
-def _origin(data: ImageSet) -> str:
-    """What data.load() takes to load the same set: its name, or the folder it came from."""
-    return data.source if Path(data.source).is_dir() else data.name
+def _by_name(data: ImageSet) -> Callable[[str], ImageSet]:
+    """The origin of a set that load() did not make."""
+    return partial(load, data.name)
 
 
 def _fingerprint(data: ImageSet) -> str:

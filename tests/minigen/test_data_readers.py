@@ -251,6 +251,36 @@ def test_npz_faults(tmp_path):
             data.read_npz(path)
 
 
+def test_a_damaged_member_of_an_npz(tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez_compressed(path, images=np.arange(4096, dtype=np.uint8).reshape(4, 32, 32))
+    content = bytearray(path.read_bytes())
+    content[200:400] = bytes(200)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="mine.npz cannot be read"):
+        data.read_npz(path)
+
+
+def test_a_set_without_pictures_is_refused(tmp_path):
+    write_mnist(tmp_path / "mnist", n=0)
+    with pytest.raises(DataError, match="mnist holds no pictures"):
+        data.load("mnist", root=tmp_path)
+
+
+def test_every_loaded_set_knows_its_other_split(tmp_path):
+    letters = data.load("glyphs", "test", n=5, characters="letters").origin("train")
+    assert letters.split == "train" and letters.n_classes == 26 and len(letters) == 20_000
+    for i in range(10):
+        save(tmp_path / "mine" / "red" / f"{i}.png", (255, 0, 0))
+    train = data.load(tmp_path / "mine", "test", image_size=5, colour="grey").origin("train")
+    assert train.images.shape == (9, 1, 5, 5)
+    np.savez(tmp_path / "mine.npz", images=np.zeros((10, 4, 4), np.uint8))
+    assert len(data.load(tmp_path / "mine.npz", "test").origin("train")) == 9
+    for split, n in (("train", 7), ("test", 3)):
+        write_mnist(tmp_path / "idx", n=n, split=split)
+    assert len(data.load(tmp_path / "idx", "test").origin("train")) == 7
+
+
 def test_normalised_and_take():
     images = np.arange(256, dtype=np.uint8).reshape(4, 1, 8, 8)
     dataset = data.ImageSet("ramp", images, np.array([3, 1, 2, 0]))

@@ -121,3 +121,22 @@ def test_the_classifier_is_trained_once_and_again_if_its_file_is_damaged(tmp_pat
 def test_a_set_without_labels_cannot_judge(tmp_path):
     with pytest.raises(UsageError, match="has no labels"):
         classifier.train(pictures(20), Generator(0))
+    with pytest.raises(UsageError, match="one sub-folder per class"):
+        classifier.for_data(pictures(20), tmp_path)
+
+
+def test_the_classifier_learns_from_the_pictures_as_they_were_read(monkeypatch, tmp_path):
+    from PIL import Image
+
+    from minigen import data
+
+    for name, shade in (("dark", 20), ("light", 220)):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (40, 40), (shade, 0, 0)).save(tmp_path / "mine" / name / f"{i}.png")
+    seen = []
+    monkeypatch.setattr(classifier, "train", lambda part, rng: seen.append(part) or part)
+    monkeypatch.setattr(classifier, "_save", lambda model, path: None)
+    mine = data.load(tmp_path / "mine", "test", image_size=12, colour="grey")
+    classifier.for_data(mine, tmp_path)
+    assert seen[0].images.shape == (18, 1, 12, 12) and seen[0].n_classes == 2
