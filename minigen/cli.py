@@ -5,10 +5,14 @@ Exit codes: 0 done, 1 an error, 2 a wrong command line, 130 interrupted but save
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 from .errors import MinigenError, UsageError, did_you_mean
 from .version import __version__
@@ -31,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     arguments = [word for word in arguments if word != "--debug"]
     try:
-        return _dispatch(arguments)
+        with _terminated_is_interrupted():
+            return _dispatch(arguments)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except KeyboardInterrupt as stop:
@@ -45,6 +50,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = isinstance(error, MinigenError)
         complain(f"error: {error if known else unexpected(error)}")
         return error.exit_code if isinstance(error, MinigenError) else 1
+
+
+@contextlib.contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    """SIGTERM means what Ctrl-C does: one line, exit code 130. The second one ends at once."""
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _dispatch(arguments: list[str]) -> int:

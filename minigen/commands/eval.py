@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any, Literal
 
 from ..cli import out
 from ..images import write_atomically
+from ..models.limits import within
 from .parsing import parse
-from .plan import folder_of, load_data
+from .plan import folder_of, is_path, load_data
 from .sample import load_model, take_run
 
 
@@ -18,6 +20,12 @@ class Options:
 
     data: str | None = None
     """Another data set than the run's."""
+    image_size: int | None = None
+    """Side in pixels that your own pictures are cut to (when not given: as for the run)."""
+    colour: Literal["rgb", "grey"] | None = None
+    """How your own pictures are read (when not given: as for the run)."""
+    skip_broken: bool = False
+    """Pass over pictures that cannot be read, instead of stopping."""
     split: str = "test"
     """Which part of the data set."""
     seed: int = 0
@@ -34,20 +42,35 @@ def main(argv: list[str]) -> int:
     run, rest = take_run(argv, "eval")
     options = parse(Options, rest, "eval RUN")
     assert run is not None  # -h has left by now
+    within(options, 0, "seed", below=2**64)
+    within(options, 1, "image_size")
     from minigen_kernels.random import Generator
 
     from .. import environment
 
     environment.threads(options.threads)
-    module, model, stored = load_model(run)
-    data_options = stored.get("data_options", {}) if options.data is None else {}
-    data = load_data(options.data or stored["data"], options.split, data_options)
+    module, config, model, stored = load_model(run)
+    name = options.data or stored["data"]
+    data = load_data(name, options.split, _data_options(options, name, stored))
+    module.check(config, data.images.shape[1:])
     results = module.evaluate(model, data, Generator(options.seed))
     facts = {"data": data.name, "split": options.split, "images": len(data), **results}
-    write_atomically(folder_of(run) / "eval.json", (json.dumps(facts, indent=2) + "\n").encode())
     if options.json:
         out(json.dumps(facts))
     else:
-        for name, value in results.items():
-            out(f"{name:<24} {value:.6g}")
+        for what, value in results.items():
+            out(f"{what:<24} {value:.6g}")
+    # Last: who may not write there has seen the numbers.
+    write_atomically(folder_of(run) / "eval.json", (json.dumps(facts, indent=2) + "\n").encode())
     return 0
+
+
+def _data_options(options: Options, name: str, stored: dict[str, Any]) -> dict[str, Any]:
+    """How to read the data: as the run did, if both are the user's own pictures, or as is said."""
+    alike = is_path(name) and is_path(stored["data"])
+    said = {
+        field: value
+        for field in ("image_size", "colour", "skip_broken")
+        if (value := getattr(options, field)) not in (None, False)
+    }
+    return {**(stored.get("data_options", {}) if alike else {}), **said}

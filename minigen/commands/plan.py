@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from .. import training
 from ..errors import DataError, MinigenError, UsageError, did_you_mean
+from ..models.limits import within
 from .parsing import given, parse
 
 RUNS = Path("runs")
@@ -83,7 +85,7 @@ def make_plan(name: str, module: Any, argv: list[str]) -> Plan:
     both = dataclasses.make_dataclass(
         "Command",
         [("run", Options, Options()), ("model", type(base), base)],
-        namespace={"__doc__": (module.__doc__ or name).split("\n", 1)[0]},
+        namespace={"__doc__": _about(name, module)},
         frozen=True,
     )
     argv = _bare_resume(argv)
@@ -92,10 +94,21 @@ def make_plan(name: str, module: Any, argv: list[str]) -> Plan:
     explicit = {field: getattr(parsed.model, field) for field in given(type(base), argv)}
     if options.quiet and options.json:
         raise UsageError("--quiet and --json exclude each other: choose one")
+    if options.config is not None and preset is not None:
+        raise UsageError("--config and --preset exclude each other: both give all defaults")
+    within(options, 1, "image_size", "sample_every", "checkpoint_every", "keep")
+    within(options, 0, "max_minutes")
+    within(options, 0, "seed", below=2**64)
     resume = None if options.resume is None else _find_run(options, name)
     if resume is not None:
         return _resumed(name, module, options, explicit, argv, resume)
     return _fresh(name, module, options, explicit, argv)
+
+
+def _about(name: str, module: Any) -> str:
+    """What -h says of a model: its first line, and its presets."""
+    first = (module.__doc__ or name).split("\n", 1)[0]
+    return f"{first}\n\nPresets: {', '.join(module.PRESETS)}; shown are the defaults of the first."
 
 
 def _fresh(name: str, module: Any, options: Options, explicit: dict, argv: list[str]) -> Plan:
@@ -130,15 +143,15 @@ def _resumed(
     config, chosen = _from_stored(name, module, stored, explicit, folder)
     now = given(Options, argv)
     began = {**chosen, **stored.get("data_options", {}), "out": folder}
-    for field in ("data", "seed", "preset", "config", "image_size", "colour", "out"):
+    for field in ("data", "seed", "preset", "config", "image_size", "colour", "skip_broken", "out"):
         value, before = getattr(options, field), began.get(field)
         if field == "data":
-            value = full_name(value)
+            value, before = full_name(value), full_name(str(before))
         if field in now and value != before:
             raise UsageError(
                 f"--{field.replace('_', '-')} {value} cannot be changed when a run is resumed "
-                f"(it was {before}): leave it away, or start a new run with --config "
-                f'"{folder / "config.toml"}"'
+                f"({'it was not given' if before is None else f'it was {before}'}): leave it away, "
+                f'or start a new run with --config "{folder / "config.toml"}"'
             )
     kept = {k: v for k, v in chosen.items() if k not in now}
     return Plan(
@@ -154,28 +167,49 @@ def _from_stored(
     name: str, module: Any, stored: dict, explicit: dict, where: Path
 ) -> tuple[Any, dict[str, Any]]:
     """(configuration, options of the run) of a config.toml, with what is given explicitly."""
-    if stored.get("model") != name:
+    if stored.get("model", name) != name:
         raise UsageError(
-            f"{where} is a run of {stored.get('model')}, not of {name}: "
-            f"minigen train {stored.get('model')} ..."
+            f"{where} is a run of {stored['model']}, not of {name}: "
+            f"minigen train {stored['model']} ..."
+        )
+    missing = [part for part in ("model", "data", "seed", "config") if part not in stored]
+    if missing:
+        raise MinigenError(
+            f"{where} lacks {', '.join(missing)}, so it is not the configuration of a run: give a "
+            "run directory that `minigen train` made, or its config.toml"
         )
     config = config_from(module, stored, where)
-    chosen = {"data": stored["data"], "seed": stored["seed"], **stored.get("run", {})}
-    return dataclasses.replace(config, **explicit), chosen
+    chosen = {"data": stored["data"], "seed": stored["seed"]}
+    if "preset" in stored:
+        chosen["preset"] = stored["preset"]
+    for table, kept in (("run", ("sample_every", "checkpoint_every", "keep")),
+                        ("data_options", ("image_size", "colour", "skip_broken"))):  # fmt: skip
+        _known_only(stored.get(table, {}), kept, table, where)
+    return dataclasses.replace(config, **explicit), {**chosen, **stored.get("run", {})}
 
 
 def config_from(module: Any, stored: dict, where: Path) -> Any:
     """The model's configuration out of a config.toml's values."""
-    kind = type(next(iter(module.PRESETS.values())))
-    known = {field.name for field in dataclasses.fields(kind)}
-    unknown = sorted(set(stored.get("config", {})) - known)
+    default = next(iter(module.PRESETS.values()))
+    _known_only(stored["config"], [f.name for f in dataclasses.fields(default)], "config", where)
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["config"].items()}
+    for name, value in values.items():
+        usual = type(getattr(default, name))
+        if type(value) is not usual and not (usual is float and type(value) is int):
+            raise MinigenError(
+                f"{where}: [config] has {name} = {value!r}, where {usual.__name__} is needed, "
+                f"such as {getattr(default, name)!r}"
+            )
+    return type(default)(**values)
+
+
+def _known_only(values: dict, known: Sequence[str], table: str, where: Path) -> None:
+    unknown = sorted(set(values) - set(known))
     if unknown:
         raise MinigenError(
-            f'{where}: [config] has "{unknown[0]}", which this version does not know.'
+            f'{where}: [{table}] has "{unknown[0]}", which this version does not know.'
             f"{did_you_mean(unknown[0], sorted(known))}"
         )
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["config"].items()}
-    return kind(**values)
 
 
 def _value_after(argv: list[str], flag: str) -> str | None:
@@ -201,7 +235,9 @@ def _find_run(options: Options, name: str) -> Path | None:
 
 def folder_of(resume: Path) -> Path:
     """The run directory that a checkpoint lies in."""
-    return resume.parents[1] if resume.is_file() and len(resume.parents) > 1 else resume
+    if not resume.is_file():
+        return resume
+    return (resume if len(resume.parents) > 1 else resume.absolute()).parents[1]
 
 
 def slug(model: str, data: str) -> str:
@@ -212,10 +248,16 @@ def slug(model: str, data: str) -> str:
 
 def full_name(data: str) -> str:
     """A data set's name, or the whole path of a folder of pictures."""
-    return str(Path(data).expanduser().resolve()) if is_path(data) else data
+    if is_path(data):
+        return str(Path(data).expanduser().resolve())
+    return data.lower().replace("_", "-")
 
 
 def is_path(data: str) -> bool:
+    from ..data.sources import is_known
+
+    if is_known(data):  # as load() has it: a folder of that name is ./mnist
+        return False
     return Path(data).expanduser().exists() or "/" in data or "\\" in data
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from .. import images, models, training
 from ..cli import out
 from ..errors import CheckpointError, UsageError
+from ..models.limits import within
 from ..training import checkpoint
 from .parsing import parse
 from .plan import config_from, folder_of
@@ -39,8 +40,8 @@ class Options:
 def main(argv: list[str]) -> int:
     run, rest = take_run(argv, "sample")
     options = parse(Options, rest, "sample RUN")
-    if options.n < 1:
-        raise UsageError(f"--n {options.n}: ask for at least one sample")
+    within(options, 1, "n", "columns", "scale")
+    within(options, 0, "seed", below=2**64)
     if run is None:
         raise UsageError("minigen sample RUN: name a run directory, such as runs/dcgan-glyphs/...")
     from minigen_kernels.random import Generator
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> int:
     from .. import environment
 
     environment.threads(options.threads)
-    module, model, _ = load_model(run)
+    module, _, model, _ = load_model(run)
     pictures = np.asarray(module.sample(model, options.n, Generator(options.seed)))
     path = options.out or folder_of(run) / f"samples-{options.seed}.png"
     page = images.grid(pictures, options.columns, scale=options.scale, value_range=(-1, 1))
@@ -66,8 +67,9 @@ def take_run(argv: list[str], command: str) -> tuple[Path | None, list[str]]:
     raise UsageError(f"minigen {command} RUN: name a run directory first")
 
 
-def load_model(run: Path) -> tuple[Any, Any, dict[str, Any]]:
-    """(model's module, model with the weights of the newest checkpoint, config.toml's values)."""
+def load_model(run: Path) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """(model's module, its configuration, the model with the weights of the newest checkpoint,
+    config.toml's values)."""
     file = checkpoint.find(run)
     found = checkpoint.load(file)
     stored = training.read_config(folder_of(run))
@@ -80,4 +82,4 @@ def load_model(run: Path) -> tuple[Any, Any, dict[str, Any]]:
             f"{file} does not fit this version's {found.model}: {error}; "
             "sample with the version that trained it, or train again"
         ) from error
-    return module, model, stored
+    return module, config, model, stored

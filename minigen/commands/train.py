@@ -46,6 +46,7 @@ def _train(module: Any, plan: Plan, command: list[str], progress: Progress) -> i
 
     environment.threads(options.threads)
     data = load_data(options.data, "train", plan.data_options)
+    module.check(config, data.images.shape[1:])
     if options.dry_run:
         return _dry_run(module, plan, data, progress)
     fields = dataclasses.asdict(config)
@@ -54,8 +55,8 @@ def _train(module: Any, plan: Plan, command: list[str], progress: Progress) -> i
         folder = training.RunFolder.create(options.out, slug(plan.model, options.data), RUNS)
     else:
         folder = training.RunFolder.open(folder_of(plan.resume))
-        found = _or_close(folder, training.load_for_resume, plan.resume, plan.model, fields)
-    env = environment.environment()
+        found = _or_close(folder, _to_go_on_from, folder, plan, fields)
+    env = {**environment.environment(), "data": data.digest()}
     tenth = max(1, config.steps // 10)
     run_options = training.RunOptions(
         sample_every=options.sample_every or tenth,
@@ -68,13 +69,23 @@ def _train(module: Any, plan: Plan, command: list[str], progress: Progress) -> i
     with training.Run(folder, info, run_options, progress, found) as run, _watched(options, run):
         folder.write_config(_to_store(plan, run_options))
         folder.write_start(command, env, run.step)
+        if plan.resume is not None and found is None:
+            run.say("this run ended before its first checkpoint: it begins again")
         began = time.monotonic()
-        try:
-            module.train(config, data, _rng(options.seed), run)
-        except FloatingPointError as error:
-            raise TrainingError(str(error)) from error
+        module.train(config, data, _rng(options.seed), run)
         _say_where(run, time.monotonic() - began, progress, options)
     return 0
+
+
+def _to_go_on_from(
+    folder: training.RunFolder, plan: Plan, fields: dict[str, Any]
+) -> training.Checkpoint | None:
+    """The checkpoint; None for a run that was ended before its first one, to be begun again."""
+    assert plan.resume is not None
+    if plan.resume.is_dir() and not any(folder.checkpoints.glob("*.safetensors")):
+        folder.go_back_to(0, 1)
+        return None
+    return training.load_for_resume(plan.resume, plan.model, fields)
 
 
 def _or_close(folder: training.RunFolder, function: Any, *arguments: Any) -> Any:
@@ -96,9 +107,20 @@ def _watched(options: Options, run: training.Run):
     try:
         with detect_anomaly() if options.anomaly else contextlib.nullcontext():
             yield
+    except FloatingPointError as error:  # of --anomaly
+        text = f"{error}: the run cannot go on ({run.kept_so_far})"
+        run.folder.log(f"error: {text}")
+        raise TrainingError(text) from error
     except MinigenError as error:
         run.folder.log(f"error: {error}")
         raise
+    except training.Interrupted:
+        raise
+    except KeyboardInterrupt:  # before the first step, or after the last
+        if run.last_saved is None:
+            raise
+        text = f"interrupted; {run.kept_so_far}; go on with: {run.again}"
+        raise training.Interrupted(text) from None
     finally:
         jit.on_compile(None)
 
@@ -116,6 +138,7 @@ def _to_store(plan: Plan, options: training.RunOptions) -> dict[str, Any]:
         "model": plan.model,
         "data": full_name(plan.options.data),
         "seed": plan.options.seed,
+        "preset": plan.options.preset,
         "run": {
             "sample_every": options.sample_every,
             "checkpoint_every": options.checkpoint_every,
@@ -145,7 +168,8 @@ def _cost(module: Any, plan: Plan, environment: Any) -> Any:
 def _dry_run(module: Any, plan: Plan, data: Any, progress: Progress) -> int:
     """Two steps in memory; the second one tells the time, since the first may compile."""
     run = _Timed(steps=2)
-    module.train(plan.config, data, _rng(plan.options.seed), run)
+    config = dataclasses.replace(plan.config, steps=max(2, plan.config.steps))
+    module.train(config, data, _rng(plan.options.seed), run)
     each = run.times[-1] - run.times[0]
     values = "  ".join(f"{k} {v:.4g}" for k, v in run.logs[-1].items() if k != "step")
     steps = plan.config.steps

@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
         if keep > 1 and step_of(last) >= 0:
             _also_called(last, folder / f"step-{step_of(last):06d}.safetensors")
         write_atomically(last, data)
-        earlier = sorted(folder.glob("step-*.safetensors"), key=_number)
+        earlier = earlier_ones(folder)
         for path in earlier[: max(0, len(earlier) - (keep - 1))]:
             path.unlink()
     except (OSError, OutputError) as error:
@@ -132,7 +133,7 @@ def _verified(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def _instead_of(path: Path) -> str:
     """The remedy for a bad file: the newest other checkpoint that is whole."""
-    siblings = [*sorted(path.parent.glob("step-*.safetensors"), key=_number), path.parent / LAST]
+    siblings = [*earlier_ones(path.parent), path.parent / LAST]
     for other in reversed(siblings):
         with contextlib.suppress(_Unusable):
             if other != path:
@@ -151,7 +152,7 @@ def find(where: Path) -> Path:
     last = where / "ckpt" / LAST
     if last.exists():
         return last
-    earlier = sorted((where / "ckpt").glob("step-*.safetensors"), key=_number)
+    earlier = earlier_ones(where / "ckpt")
     if not earlier:
         raise CheckpointError(
             f"{where} holds no checkpoint: the run ended before its first one, or this is not a "
@@ -166,7 +167,7 @@ def rewind(path: Path) -> None:
     if path == last:
         return
     step = step_of(path)
-    for other in path.parent.glob("step-*.safetensors"):
+    for other in earlier_ones(path.parent):
         if _number(other) > step:
             os.replace(other, other.with_name(f"set-aside-{other.name}"))
     if last.exists():
@@ -195,6 +196,12 @@ def step_of(path: Path) -> int:
         return int(json.loads(header)["__metadata__"]["step"])
     except (OSError, ValueError, KeyError, OverflowError, MemoryError):
         return -1
+
+
+def earlier_ones(folder: Path) -> list[Path]:
+    """The checkpoints before the last one, by step; a file with a name of its own is not ours."""
+    ours = [p for p in folder.glob("step-*.safetensors") if re.fullmatch(r"step-\d+", p.stem)]
+    return sorted(ours, key=_number)
 
 
 def _number(path: Path) -> int:

@@ -52,13 +52,14 @@ class RunFolder:
         try:
             path = _new_folder((root or Path("runs")) / name) if out is None else out
             path.mkdir(parents=True, exist_ok=True)
+            if not (path / LOCK).exists():  # leave nothing in a folder that is no run's
+                _check_empty(path)
             lock = _take_lock(path)
-            if any(entry.name != LOCK for entry in path.iterdir()):
+            try:
+                _check_empty(path)
+            except OutputError:
                 lock.close()
-                raise OutputError(
-                    f"{path} is not empty: choose another --out, go on with the run in it by "
-                    f'--resume "{path}", or remove it first'
-                )
+                raise
         except OSError as error:
             raise OutputError(
                 f"cannot make a run directory in {out or root or 'runs'}: "
@@ -117,10 +118,17 @@ class RunFolder:
             with self.metrics.open("rb") as file:
                 kept = [line for line in file if line.endswith(b"\n") and _step(line) <= step]
             write_atomically(self.metrics, b"".join(kept))
-        for picture in self.samples.glob("*.png"):
-            number = int(picture.stem) if picture.stem.isdigit() else 0
-            if number > step or number % sample_every:
+        for picture in self.pictures():
+            number = int(picture.stem)
+            # At `step` itself, where a run stopped, there may be one out of turn. Those before it
+            # stay: sample_every may have been another then.
+            if number > step or (number == step and number % sample_every):
                 picture.unlink()
+
+    def pictures(self) -> list[Path]:
+        """The sample grids so far, by step."""
+        found = [path for path in self.samples.glob("*.png") if path.stem.isdecimal()]
+        return sorted(found, key=lambda path: int(path.stem))
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -134,6 +142,14 @@ def read_config(path: Path) -> dict[str, Any]:
             f"cannot read the configuration {path}: {reason}; give a run directory that "
             "`minigen train` made, or its config.toml"
         ) from error
+
+
+def _check_empty(path: Path) -> None:
+    if any(entry.name != LOCK for entry in path.iterdir()):
+        raise OutputError(
+            f"{path} is not empty: choose another --out, go on with the run in it by "
+            f'--resume "{path}", or remove it first'
+        )
 
 
 def _new_folder(parent: Path) -> Path:

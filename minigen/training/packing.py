@@ -35,7 +35,8 @@ def _pack(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
         return items if isinstance(value, list) else {"$tuple": items}
     if isinstance(value, np.generic):
         return {"$scalar": _keep(np.asarray(value), name, arrays)}
-    array = value.numpy() if hasattr(value, "numpy") else value
+    to_array = getattr(value, "numpy", None)
+    array = to_array() if to_array else value
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         what = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else type(value)
         raise TypeError(f"the state {name or 'given'} is {what}, which a checkpoint cannot hold")

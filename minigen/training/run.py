@@ -12,9 +12,12 @@ writes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +36,8 @@ from .progress import Progress, duration
 from .signals import StopRequest
 
 GIF_FRAMES = 60
-COMPARED = ("minigen", "numpy", "numba", "cpu", "threads", "vector_bits")  # of two environments
+# Of two environments; data is a digest of the pictures, which an older Pillow draws otherwise.
+COMPARED = "minigen numpy numba llvmlite pillow cpu threads vector_bits data".split()
 
 
 class Interrupted(KeyboardInterrupt):
@@ -154,13 +158,22 @@ class Run(NullRun):
                     return
         self._end()
 
+    @property
+    def again(self) -> str:
+        """The command that goes on with this run, or begins it anew if nothing was saved."""
+        return f'minigen train {self.info.model} --resume "{self.folder.path}"'
+
+    @property
+    def kept_so_far(self) -> str:
+        """What an error need not worry about."""
+        if self.last_saved is None:
+            return "there is no checkpoint yet"
+        return f"the checkpoint of step {self.last_saved} is kept"
+
     def _after_nan(self) -> str:
-        model = self.info.model
-        kept = f"the checkpoint of step {self.last_saved} is kept" if self._saved else "none so far"
-        again = f' --resume "{self.folder.path}"' if self._saved else ""
         return (
-            f": the run cannot go on ({kept}). Lower the learning rate, or name the operation with "
-            f"`minigen train {model}{again} --anomaly`"
+            f": the run cannot go on ({self.kept_so_far}). Lower the learning rate in a new run, "
+            f"or name the operation with `{self.again} --anomaly`"
         )
 
     def result(self, **values: Any) -> None:
@@ -171,9 +184,11 @@ class Run(NullRun):
 
     def _begin(self, total: int) -> None:
         self.total, left = total, total - self.step
-        if self._first_step:
+        if self._first_step and left > 0:
             self.folder.go_back_to(self.step, self.options.sample_every)
+        if self._first_step:
             self._compare_environments()
+            self._compare_lengths()
         count = sum(
             p.size for t in self.kept.values() if hasattr(t, "parameters") for p in t.parameters()
         )
@@ -197,19 +212,30 @@ class Run(NullRun):
         if changed:
             self.say(
                 f"warning: not as when this run was saved: {', '.join(changed)}; it goes on, but "
-                "its numbers may differ in the last digits from those of an unbroken run"
+                "its numbers may differ from those of an unbroken run"
+            )
+
+    def _compare_lengths(self) -> None:
+        before = self._saved.config.get("steps") if self._saved else None
+        now = self.info.config.get("steps")
+        if before != now:
+            self.say(
+                f"this run was to have {before} steps and now has {now}: what depends on their "
+                "number, such as a falling learning rate, follows the new one from here on"
             )
 
     def _end_of_step(self, batch: Any) -> None:
         self.seen += len(batch)
         line = {"step": self.step, "seconds": round(self.seconds, 3), **self._values}
         try:
+            data = json.dumps(line).encode() + b"\n"
             with self.folder.metrics.open("ab", buffering=0) as file:
-                file.write(json.dumps(line).encode() + b"\n")
+                if file.write(data) < len(data):  # what an almost full disk does without an error
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise OutputError(
-                f"cannot write {self.folder.metrics}: {error.strerror or error}; the checkpoint of "
-                f"step {self.last_saved} is intact. Make room, then go on with --resume"
+                f"cannot write {self.folder.metrics}: {error.strerror or error}; "
+                f"{self.kept_so_far}. Make room, then go on with: {self.again}"
             ) from error
         self.progress.step(self.step, self.seen, self._values)
         self._values = {}
@@ -253,10 +279,12 @@ class Run(NullRun):
         self.progress.event("sample", step=self.step, path=str(path))
 
     def _stop(self, signal_name: str | None) -> None:
-        self._close_books()
-        again = f'minigen train {self.info.model} --resume "{self.folder.path}"'
+        try:
+            self._close_books()
+        except OutputError as error:  # the checkpoint is whole; say how to go on all the same
+            self.say(f"warning: {error}")
         why = "time is up" if signal_name is None else "interrupted"
-        text = f"{why} after step {self.step} of {self.total}, all saved; go on with: {again}"
+        text = f"{why} after step {self.step} of {self.total}, all saved; go on with: {self.again}"
         self.folder.log(text)
         if signal_name is not None:
             raise Interrupted(text)
@@ -270,13 +298,16 @@ class Run(NullRun):
 
     def _close_books(self) -> None:
         """The GIF, and the result so far."""
-        pictures = sorted(self.folder.samples.glob("*.png"))
-        if pictures:
-            every = math.ceil(len(pictures) / GIF_FRAMES)
-            chosen = pictures[::-1][::every][::-1]  # the last one is always among them
-            frames = [images.load_png(p) for p in chosen]
-            images.save_gif(frames, self.folder.path / "samples.gif")
         self._write_result()
+        pictures = self.folder.pictures()
+        every = math.ceil(len(pictures) / GIF_FRAMES) or 1
+        frames = []
+        for path in pictures[::-1][::every][::-1]:  # the last one is always among them
+            with contextlib.suppress(OSError, SyntaxError):  # a picture that somebody spoilt
+                frames.append(images.load_png(path))
+        frames = [frame for frame in frames if frame.size == frames[-1].size]
+        if frames:
+            images.save_gif(frames, self.folder.path / "samples.gif")
 
     def _write_result(self) -> None:
         seconds = round(self.seconds, 1)

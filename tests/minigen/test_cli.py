@@ -6,14 +6,17 @@ import errno
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minigen import cli, environment, models, training
+from minigen import cli, environment, images, models, testing, training
+from minigen.commands import plan
 from minigen.errors import OutputError
 from minigen.images import write_atomically
 from minigen.training import checkpoint
@@ -91,6 +94,19 @@ def test_help_lists_the_commands(minigen, words):
     assert code == 0 and all(command in said for command in cli.COMMANDS)
 
 
+@pytest.mark.parametrize("name", ["dcgan", "vae", "image-gpt"])
+def test_the_help_of_a_hyper_parameter_is_whole(name):
+    """The help is the comment on a field's own line: what is below it would be cut off."""
+    source = Path(models.get(name).__file__).read_text(encoding="utf-8")
+    body = source.partition("class Config:")[2].partition("def __post_init__")[0]
+    fields = body.strip().splitlines()[2:]
+    assert len(fields) > 8 and all(": " in line and " = " in line for line in fields if line)
+
+
+def test_the_help_of_a_model_names_its_presets(minigen):
+    assert "Presets: small, large" in minigen("train", "toy", "-h")[1]
+
+
 def test_version(minigen):
     assert minigen("--version")[1].startswith("minigen 0.")
 
@@ -132,6 +148,19 @@ def test_every_command_has_help(minigen, command):
         (("data", "fetch", "mnits"), ('Did you mean "mnist"?',)),
         (("data", "fetch"), ("name a data set",)),
         (("doctor", "--clear-cash"), ('Did you mean "--clear-cache"?',)),
+        (("train", "toy", "--seed", "-1"), ("seed -1", "at least 0")),
+        (("train", "toy", "--sample-every", "0"), ("sample-every 0", "at least 1")),
+        (("train", "toy", "--max-minutes", "-2"), ("max-minutes -2", "at least 0")),
+        (("train", "toy", "--config", "a", "--preset", "large"), ("--config and --preset",)),
+        (("train", "vae", "--batch", "0"), ("batch 0", "at least 1")),
+        (("train", "vae", "--lr", "nan"), ("lr nan", "at least 0")),
+        (("train", "vae", "--network", "cnov"), ('"cnov"', 'Did you mean "conv"?')),
+        (("train", "dcgan", "--beta1", "1"), ("beta1 1.0", "less than 1")),
+        (("train", "dcgan", "--size", "30"), ("size 30", "multiple of 4")),
+        (("train", "image-gpt", "--n-heads", "3"), ("n-heads 3", "divide the width, 64")),
+        (("sample", "run", "--columns", "0"), ("columns 0", "at least 1")),
+        (("sample", "run", "--scale", "0"), ("scale 0", "at least 1")),
+        (("eval", "run", "--seed", "-1"), ("seed -1", "at least 0")),
     ],
 )
 def test_wrong_words_exit_2_with_a_suggestion(minigen, words, parts):
@@ -207,6 +236,64 @@ def test_resume_needs_nothing_but_the_directory(minigen, toy):
     assert len((Path("run") / "cmd.txt").read_text().splitlines()) == 2
 
 
+def test_a_preset_may_be_repeated_when_resuming_but_not_changed(toy):
+    words = ("--preset", "large", "--steps", 6, "--out", "run")
+    assert toy(*words, "--max-minutes", 0)[0] == 0
+    assert toy(*words, "--resume")[0] == 0 and len(metrics(Path("run"))) == 6
+    refused(toy("--preset", "small", "--out", "run", "--resume"), 2, "--preset small", "was large")
+    refused(toy("--config", "run", "--out", "run", "--resume"), 2, "--config", "was not given")
+
+
+def test_a_run_ended_before_its_first_checkpoint_begins_again(minigen, toy):
+    toy("--out", "one")
+    toy("--out", "two")
+    for file in Path("two/ckpt").iterdir():
+        file.unlink()
+    code, _, said = minigen("train", "toy", "--resume", "two")
+    assert code == 0 and "begins again" in said
+    assert metrics(Path("one")) == metrics(Path("two"))
+
+
+def test_a_folder_of_the_name_of_a_set_is_not_the_set(minigen):
+    Path("mnist").mkdir()
+    assert plan.full_name("mnist") == "mnist" and plan.slug("vae", "MNIST") == "vae-mnist"
+    assert plan.full_name("MNIST") == "mnist" and plan.full_name("Fashion_MNIST") == "fashion-mnist"
+    assert plan.full_name("./mnist") == str(Path("mnist").resolve())
+
+
+def test_pictures_that_changed_are_noticed_when_resuming(minigen, toy, pictures, tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for picture in pictures.iterdir():
+        (folder / picture.name).write_bytes(picture.read_bytes())
+    toy("--data", folder, "--out", "run", "--max-minutes", 0)
+    Image.new("L", (8, 8), 77).save(folder / "3.png")
+    code, _, said = minigen("train", "toy", "--resume", "run")
+    assert code == 0 and "warning: not as when this run was saved: data " in said
+
+
+def test_a_checkpoint_may_be_named_from_its_own_folder(minigen, toy, monkeypatch):
+    toy("--out", "run", "--steps", 3)
+    monkeypatch.chdir("run/ckpt")
+    assert minigen("sample", "last.safetensors", "--n", 2)[0] == 0
+    assert Path("../samples-0.png").exists()
+
+
+def test_images_that_do_not_fit_are_refused_before_anything_is_made(minigen, toy, pictures):
+    refused(toy("--size", 9, "--out", "run"), 2, "does not fit")
+    assert not Path("run").exists()
+    for name in ("vae", "dcgan", "image-gpt"):
+        words = ("--data", pictures, "--image-size", 8, "--colour", "grey", "--channels", 3)
+        refused(minigen("train", name, *words), 2, "1×8×8", "channels 3", "--colour")
+    assert not Path("runs").exists()
+    assert toy("--out", "run", "--steps", 2)[0] == 0
+    refused(minigen("eval", "run", "--data", "shapes"), 2, "does not fit")
+    code, said, _ = minigen("eval", "run", "--data", pictures, "--split", "train", "--json")
+    assert code == 0 and json.loads(said)["images"] == 11  # read as the run read them
+
+
 def test_resume_auto_takes_the_latest_run_or_begins_one(toy):
     assert toy("--resume", "--max-minutes", 0)[0] == 0
     assert toy("--resume", "auto")[0] == 0
@@ -242,11 +329,37 @@ def test_config_begins_a_new_run_with_the_options_of_another(minigen, toy):
     refused(minigen("train", "toy", "--config", "typo.toml"), 1, '"rl"', 'Did you mean "lr"?')
     Path("broken.toml").write_text(text + "=")
     refused(minigen("train", "toy", "--config", "broken.toml"), 1, "cannot read", "broken.toml")
+    Path("typo.toml").write_text(text.replace("sample_every", "sampel_every"))
+    said = ('[run] has "sampel_every"', 'Did you mean "sample_every"?')
+    refused(minigen("train", "toy", "--config", "typo.toml"), 1, *said)
+    Path("typo.toml").write_text(text.replace("lr = 0.3", 'lr = "fast"'))
+    refused(minigen("train", "toy", "--config", "typo.toml"), 1, "lr = 'fast'", "float is needed")
+    Path("half.toml").write_text(text.partition("[config]")[0])
+    refused(minigen("train", "toy", "--config", "half.toml"), 1, "half.toml lacks config")
 
 
 def test_dry_run_tells_the_cost_and_writes_nothing(toy):
     code, said, _ = toy("--dry-run", "--out", "run")
     assert code == 0 and "ms" in said and not Path("run").exists()
+    losses = [toy("--dry-run", "--steps", n)[1].partition("after 2 steps ")[2] for n in (1, 2)]
+    assert losses[0] == losses[1] != ""  # two steps are taken even where one is asked for
+
+
+def test_check_takes_names_and_options_in_any_order(minigen, monkeypatch):
+    asked = []
+    original = testing.run_checks
+
+    def fake(names, profile=None):
+        if names not in (["conv2d"], ["vae"]):
+            return original(names, profile)
+        asked.append((*names, profile))
+        return [testing.Row(names[0], 3, 1e-9, "ok", 0.1)]
+
+    monkeypatch.setattr(testing, "run_checks", fake, raising=False)
+    code, said, _ = minigen("check", "conv2d", "--profile", "ci", "vae")
+    assert code == 0 and asked == [("conv2d", "ci"), ("vae", "ci")] and "2 of 2 ok" in said
+    refused(minigen("check", "vae", "conv2"), 2, "'conv2'", 'Did you mean "conv2d"?')
+    assert len(asked) == 2  # nothing is checked when a name is wrong
 
 
 def test_quiet_says_nothing_and_json_is_json(toy):
@@ -276,6 +389,7 @@ def test_a_folder_in_use_is_not_overwritten(toy):
     Path("run").mkdir()
     Path("run/thesis.txt").write_text("precious")
     refused(toy("--out", "run"), 1, "not empty", "--resume")
+    assert [path.name for path in Path("run").iterdir()] == ["thesis.txt"]
     assert Path("run/thesis.txt").read_text() == "precious"
 
 
@@ -315,6 +429,49 @@ def test_a_disk_that_fills_up_on_the_way(minigen, toy, monkeypatch):
     said = "No space left on device; the checkpoint of step 1 is intact"
     refused(minigen("train", "toy", "--resume", "run"), 1, said, "--resume")
     assert Path("run/ckpt/last.safetensors").read_bytes() == earlier
+
+
+def test_numbers_are_shown_even_where_they_cannot_be_stored(minigen, toy, monkeypatch):
+    from minigen.commands import eval as command
+
+    toy("--out", "run", "--steps", 2)
+
+    def refuse(path, data):
+        raise OutputError(f"cannot write {path}: Read-only file system")
+
+    monkeypatch.setattr(command, "write_atomically", refuse)
+    result = minigen("eval", "run")
+    refused(result, 1, "Read-only")
+    assert result[1].startswith("error ")
+
+
+def test_a_gif_that_cannot_be_written_does_not_hide_how_to_go_on(toy, monkeypatch):
+    def refuse(frames, path):
+        raise OutputError("cannot write samples.gif: No space left on device")
+
+    monkeypatch.setattr(images, "save_gif", refuse)
+    code, _, said = toy("--out", "run", "--max-minutes", 0, "--sample-every", 1)
+    assert code == 0 and "warning: cannot write samples.gif" in said
+    assert 'train toy --resume "run"' in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+def test_a_signal_before_the_first_step_or_after_the_last(toy, monkeypatch):
+    from minigen.commands import train
+
+    def terminated(*words):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_to_store", terminated)
+        code, _, said = toy("--out", "early")
+    assert code == 130 and "nothing was saved" in said
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_say_where", terminated)
+        code, _, said = toy("--out", "late", "--steps", 3)
+    assert code == 130 and "step 3 is kept" in said and '--resume "late"' in said
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_an_out_that_cannot_be_made(toy):

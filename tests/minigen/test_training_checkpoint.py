@@ -191,6 +191,17 @@ def test_without_a_last_one_the_newest_is_found(folder):
     assert checkpoint.find(folder.parent) == folder / "step-000010.safetensors"
 
 
+def test_a_file_with_a_name_of_its_own_is_left_alone(folder):
+    mine = folder / "step-best.safetensors"
+    mine.write_bytes((folder / "last.safetensors").read_bytes())
+    checkpoint.save(folder, make(30))
+    (folder / "last.safetensors").write_bytes(b"half")
+    with pytest.raises(CheckpointError, match="step 20 is whole"):
+        checkpoint.load(folder / "last.safetensors")
+    checkpoint.rewind(folder / "step-000020.safetensors")
+    assert mine.exists() and checkpoint.load(folder / "last.safetensors").step == 20
+
+
 # ---- the small things around it
 
 

@@ -142,6 +142,7 @@ def test_more_steps_may_be_asked_for(unbroken, tmp_path):
     out = tmp_path / "run"
     toy_run.start(out, steps=7)
     toy_run.start(out, resume=out, steps=12)
+    assert "was to have 7 steps and now has 12" in (out / "log.txt").read_text()
     assert not (out / "samples/000007.png").exists()
     assert_equal_runs(unbroken, out)
 
@@ -153,6 +154,7 @@ def test_a_finished_run_resumed_does_nothing_and_says_so(tmp_path):
     toy_run.start(out, resume=out)
     assert (out / "ckpt/last.safetensors").read_bytes() == before
     assert "--steps" in (out / "log.txt").read_text()
+    assert (out / "samples/000003.png").exists()  # although 3 is no multiple of sample_every
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM or SIGINT to send a child")
@@ -258,6 +260,54 @@ def test_time_up_ends_cleanly(unbroken, tmp_path):
     assert (out / "samples/000001.png").exists()
     toy_run.start(out, resume=out)
     assert_equal_runs(unbroken, out)
+
+
+def test_samples_stay_when_the_rest_is_sampled_at_other_steps(tmp_path):
+    out = tmp_path / "run"
+    toy_run.start(out, steps=9)
+    toy_run.start(out, resume=out, steps=15, options={"sample_every": 5})
+    names = sorted(path.stem for path in (out / "samples").iterdir())
+    assert names == ["000004", "000008", "000010", "000015"]
+
+
+def test_a_spoilt_sample_does_not_end_a_run(tmp_path):
+    out = tmp_path / "run"
+    toy_run.start(out, steps=5)
+    (out / "samples/000004.png").write_bytes(b"not a picture")
+    (out / "samples/my favourite.png").write_bytes(b"nor this")
+    assert toy_run.start(out, resume=out, steps=12).step == 12
+    assert (out / "samples/my favourite.png").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_disk_that_is_full_at_the_first_step(tmp_path):
+    folder = training.RunFolder.create(tmp_path / "run", "toy-data")
+    folder.metrics.symlink_to("/dev/full")
+    with training.Run(folder, training.RunInfo("toy", "data", toy_run.DEFAULTS)) as run:
+        with pytest.raises(OutputError, match="No space left.*no checkpoint yet.*--resume"):
+            toy_run.train(toy_run.DEFAULTS, run)
+
+
+def test_a_line_of_metrics_that_was_half_written_is_an_error(tmp_path, monkeypatch):
+    class Short:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def write(self, data):
+            return len(data) // 2
+
+    folder = training.RunFolder.create(tmp_path / "run", "toy-data")
+    with training.Run(folder, training.RunInfo("toy", "data", toy_run.DEFAULTS)) as run:
+        original = Path.open
+        monkeypatch.setattr(
+            Path, "open",
+            lambda self, *a, **k: Short() if self == folder.metrics else original(self, *a, **k),
+        )  # fmt: skip
+        with pytest.raises(OutputError, match="No space left"):
+            toy_run.train(toy_run.DEFAULTS, run)
 
 
 def test_another_environment_is_named(tmp_path):

@@ -49,6 +49,11 @@ def config_for(shape, preset=None):
     return replace(PRESETS[preset or "small"], channels=shape[0], size=shape[1])
 
 
+def check(config, shape):
+    if tuple(shape) != (config.channels, config.size, config.size):
+        raise UsageError(f"toy does not fit {shape}")
+
+
 def build(config, rng):
     return Toy((config.channels, config.size, config.size))
 
