@@ -34,9 +34,11 @@ class Fused(Function):
     """
 
     def formula(self, *inputs: Tensor) -> Tensor:
+        """The same function, composed of differentiable operations."""
         raise TypeError(f"{self.name} defines no formula()")
 
     def kernel_backward(self, gy: Any, *arrays: Any) -> tuple[Any, ...]:
+        """The gradients of the inputs, arrays given and taken; None for those not needed."""
         raise TypeError(f"{self.name} defines no kernel_backward()")
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:

@@ -29,6 +29,7 @@ class Example:
         return check_grad(self.f, *self.arrays, order=order) if order else 0.0
 
     def check_value(self) -> None:
+        """The value is that of the reference, to within the rounding of float64."""
         from ..tensor import Tensor
 
         found = self.f(*[Tensor(np.asarray(a)) for a in self.arrays])

@@ -90,9 +90,11 @@ class RunFolder:
     # ---- its files
 
     def write_config(self, values: dict[str, Any]) -> None:
+        """Write config.toml, whole or not at all."""
         write_atomically(self.path / "config.toml", toml.dumps(values).encode())
 
     def write_json(self, name: str, values: Any) -> None:
+        """Write a JSON file, whole or not at all."""
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
         write_atomically(self.path / name, text.encode())
 

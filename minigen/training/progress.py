@@ -48,6 +48,7 @@ class Progress:
     """Says nothing: the base of the others, and what --quiet chooses."""
 
     def start(self, title: str, step: int, total: int) -> None:
+        """Show a run of `total` steps that goes on after `step`."""
         self.title, self.total = title, total
         self.meter = Meter()
 

@@ -143,25 +143,26 @@ def test_every_room_has_a_rule():
 
 def test_import_is_quick_and_silent():
     program = (
-        "import time; start = time.perf_counter(); import minigen; "
-        "took = time.perf_counter() - start; import json, sys; "
-        "print(json.dumps([took, sorted(m.partition('.')[0] for m in sys.modules)]))"
+        "from time import perf_counter as now; start = now(); import numpy; middle = now(); "
+        "import minigen; end = now(); import json, sys; "
+        "found = sorted({m.partition('.')[0] for m in sys.modules}); "
+        "print(json.dumps([middle - start, end - middle, found]))"
     )
-    times = []
-    for _ in range(5):
-        environment = {"PYTHONPATH": ":".join(str(p.parent) for p in PACKAGES), "PATH": ""}
+    environment = {"PYTHONPATH": ":".join(str(p.parent) for p in PACKAGES), "PATH": ""}
+    rounds = []
+    for _ in range(5):  # the first may have to write the bytecode
         run = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, env=environment
         )
         assert run.returncode == 0 and run.stderr == "", run.stderr
-        took, modules = json.loads(run.stdout)  # one line: minigen itself printed nothing
-        times.append(took)
+        numpy_alone, the_rest, modules = json.loads(run.stdout)  # minigen itself printed nothing
         heavy = {"numba", "llvmlite", "cupy", "tyro", "rich", "platformdirs", "PIL", "hypothesis",
                  "safetensors", "torch"}
         assert not heavy & set(modules)
-        if took <= 0.5:
-            return
-    raise AssertionError(f"import minigen takes {min(times):.2f} s, more than 0.5 s")
+        rounds.append((numpy_alone, the_rest))
+    # A ratio, because the machine may be busy: NumPy's import takes about a tenth of a second.
+    quickest_numpy, quickest_rest = (min(times) for times in zip(*rounds, strict=True))
+    assert quickest_rest <= 2 * quickest_numpy, rounds
 
 
 def public_names() -> list[tuple[str, str]]:
