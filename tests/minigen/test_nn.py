@@ -129,6 +129,19 @@ def test_containers():
         layers(x)
 
 
+def test_sequential_takes_names_and_a_slice_keeps_them():
+    net = nn.Sequential({"body": nn.Linear(2, 3, rng=rng()), "act": nn.ReLU()})
+    net.append(nn.Linear(3, 1, rng=rng()))
+    assert list(net.state_dict()) == ["body.weight", "body.bias", "2.weight", "2.bias"]
+    assert net(random(4, 2)).shape == (4, 1) and net[0] is net.body
+    tail = net[1:]
+    assert isinstance(tail, nn.Sequential) and list(tail.state_dict()) == ["2.weight", "2.bias"]
+    assert tail[-1] is net[-1]
+    assert len(nn.Sequential().extend(net)) == 3 and len(nn.ModuleList()) == 0
+    with pytest.raises(TypeError, match="Sequential holds Modules, not function"):
+        nn.Sequential({"act": F.relu})
+
+
 def test_repr():
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2, padding=1, bias=False, rng=rng()),
@@ -159,6 +172,11 @@ def test_randomness_must_be_given():
     ):
         with pytest.raises(TypeError, match=r"needs the keyword rng.*minigen.Generator\(0\)"):
             make()
+
+
+def test_numpys_generators_are_refused_by_name():
+    with pytest.raises(TypeError, match=r"Linear .*minigen.Generator \(got Generator\)"):
+        nn.Linear(2, 2, rng=np.random.default_rng(0))
 
 
 def test_the_same_generator_gives_the_same_network():
@@ -223,6 +241,10 @@ def test_layers_give_these_shapes():
     ):
         assert layer(image).shape == shape, layer
     assert nn.Embedding(5, 3, rng=rng())(Tensor(np.array([[0, 4]]))).shape == (1, 2, 3)
+    with pytest.raises(IndexError, match="flatten: axis 4 is out of range"):
+        nn.Flatten(4)(image)
+    y, places = nn.MaxPool2d(2, return_indices=True)(image)
+    assert y.shape == places.shape == (2, 4, 4, 4)
 
 
 def test_batch_norm_keeps_running_statistics():
@@ -328,12 +350,22 @@ def test_attention_with_and_without_weights_agree():
     assert each.shape == (2, 2, 4, 5)
 
 
+def test_batch_first_is_given_by_name():
+    # By position torch has other arguments there: a silent exchange of batch and time.
+    with pytest.raises(TypeError, match="positional"):
+        nn.MultiheadAttention(6, 2, 0.0, True, True, rng=rng())  # type: ignore[misc]
+
+
 def test_attention_errors():
     layer = nn.MultiheadAttention(6, 2, rng=rng())
     with pytest.raises(ValueError, match="num_heads=4 must divide embed_dim=6"):
         nn.MultiheadAttention(6, 4, rng=rng())
     with pytest.raises(ValueError, match=r"query is \(2, 3, 5\).*E = embed_dim = 6"):
         attend(layer, random(2, 3, 5))
+    with pytest.raises(ValueError, match=r"key \(4, 1, 6\) and value \(3, 1, 6\) must be as large"):
+        layer(random(2, 1, 6), random(4, 1, 6), random(3, 1, 6))
+    with pytest.raises(ValueError, match=r"axis 1, the batch, is 3 in the query .* 1 in the key"):
+        layer(random(2, 3, 6), random(2, 1, 6), random(2, 1, 6))
     with pytest.raises(ValueError, match=r"key_padding_mask \(2, 3\) must be \(3, 2\)"):
         attend(layer, random(2, 3, 6), key_padding_mask=Tensor(np.zeros((2, 3), bool)))
     with pytest.raises(ValueError, match=r"attn_mask \(3, 3\) must be \(2, 2\)"):
@@ -347,7 +379,7 @@ def test_a_causal_encoder_does_not_look_ahead(norm_first):
     )
     x = random(1, 5, 6, dtype=np.float64)
     changed = Tensor(x.numpy().copy())
-    changed.data[0, 3] += 1
+    changed.data[0, 3] *= -1  # a constant added would vanish in the layer norm
     y, z = layer(x, is_causal=True).numpy(), layer(changed, is_causal=True).numpy()
     np.testing.assert_array_equal(y[0, :3], z[0, :3])
     assert (abs(y[0, 3:] - z[0, 3:]).max(-1) > 1e-6).all()
@@ -367,17 +399,21 @@ def test_dropout_in_a_transformer_layer_comes_from_its_generator():
 
 PAIRS = {
     "Linear": ((4, 3), {}, [(2, 4)]),
-    "Embedding": ((5, 3), {"padding_idx": 1}, [(2, 4)]),
+    "Embedding": (
+        (5, 3),
+        {"padding_idx": 1, "max_norm": 1.0, "norm_type": 3.0, "scale_grad_by_freq": True},
+        [(2, 4)],
+    ),
     "Conv2d": ((4, 6, 3), {"stride": 2, "groups": 2, "padding": 1}, [(2, 4, 7, 8)]),
     "ConvTranspose2d": (
         (4, 6, 3, 2),
         {"padding": 1, "output_padding": 1, "groups": 2},
         [(2, 4, 5, 6)],
     ),
-    "BatchNorm1d": ((4,), {}, [(5, 4)]),
+    "BatchNorm1d": ((4,), {"bias": False}, [(5, 4)]),
     "BatchNorm2d": ((4,), {"momentum": None}, [(3, 4, 5, 2)]),
     "InstanceNorm2d": ((4,), {"affine": True, "track_running_stats": True}, [(3, 4, 5, 2)]),
-    "GroupNorm": ((2, 4), {}, [(3, 4, 5)]),
+    "GroupNorm": ((2, 4), {"bias": False}, [(3, 4, 5)]),
     "LayerNorm": (([3, 4],), {"bias": False}, [(2, 3, 4)]),
     "LeakyReLU": ((0.2,), {}, [(2, 3)]),
     "GELU": ((), {"approximate": "tanh"}, [(2, 3)]),
@@ -385,8 +421,8 @@ PAIRS = {
     "ELU": ((), {}, [(2, 3)]),
     "SiLU": ((), {}, [(2, 3)]),
     "Upsample": ((), {"scale_factor": 2, "mode": "bilinear"}, [(1, 2, 3, 4)]),
-    "AvgPool2d": ((3, 2, 1), {}, [(1, 2, 6, 5)]),
-    "MaxPool2d": ((3,), {"stride": 2}, [(1, 2, 6, 5)]),
+    "AvgPool2d": ((3, 2, 1, True, False), {}, [(1, 2, 6, 5)]),
+    "MaxPool2d": ((3,), {"stride": 2, "dilation": 2, "ceil_mode": True}, [(1, 2, 8, 7)]),
     "ZeroPad2d": (((1, 2, 0, 1),), {}, [(1, 2, 3, 4)]),
     "MultiheadAttention": ((6, 2), {}, [(3, 2, 6), (4, 2, 6), (4, 2, 6)]),
     "TransformerEncoderLayer": (
