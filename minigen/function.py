@@ -43,6 +43,7 @@ class Function:
     keeps_inputs  backward reads `self.inputs`; switch it off and nothing of the inputs is held.
     keeps_output  backward reads `self.output`.
     is_view       forward returns a view of its first input.
+    name          what errors call it: the class's name in small letters, unless given.
     """
 
     broadcasts = False
@@ -50,10 +51,16 @@ class Function:
     keeps_output = False
     is_view = False
 
+    name = "function"
     parents: tuple[Function | Tensor | None, ...] = ()
     serial = -1
     freed = False
     _made_at = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__.lower()
 
     def forward(self, *arrays: Any) -> Any:
         """The value, as an array, from the inputs' arrays."""
@@ -63,15 +70,17 @@ class Function:
         """The cotangent of every input, from that of the output: Tensors, or None."""
         raise TypeError(f"{self.name} defines no backward()")
 
-    @property
-    def name(self) -> str:
-        return type(self).__name__.lower()
-
     def __call__(self, *inputs: Tensor) -> Tensor:
-        first = inputs[0].data
-        for x in inputs:
-            if x.data.dtype is not first.dtype or type(x.data) is not type(first):
+        try:
+            first = inputs[0].data
+            for x in inputs:
+                if x.data.dtype is not first.dtype or type(x.data) is not type(first):
+                    _check_alike(self.name, inputs)
+            if type(first) is not np.ndarray:  # two GPUs have one type of array
                 _check_alike(self.name, inputs)
+        except AttributeError:  # asked afterwards, because it is asked of every operation
+            _check_tensors(self.name, inputs)
+            raise
         with np.errstate(all="ignore"):  # infinities and NaNs are values; see detect_anomaly()
             out = Tensor(self.forward(*[x.data for x in inputs]))
         if self.is_view:
@@ -95,7 +104,7 @@ class Function:
             self._inputs = inputs
             self._versions = [x.version[0] for x in inputs]
         if self.keeps_output:
-            self._output = out.data
+            self._kept = (out.data, out.version, out.version[0])
         out.requires_grad = True
         out.creator = self
 
@@ -115,10 +124,22 @@ class Function:
 
     @property
     def output(self) -> Tensor:
-        """The output, as a Tensor on the tape."""
+        """The output, as a Tensor on the tape; an error if it was changed since."""
         out = Tensor(self._output)
         out.creator, out.requires_grad = self, True
         return out
+
+    @property
+    def _output(self) -> Any:
+        """The output as an array, off the tape."""
+        array, version, before = self._kept
+        if version[0] != before:
+            raise RuntimeError(
+                f"backward of {self.name}: its output of shape {array.shape} was changed in place "
+                "(through a detached tensor?) after it was computed; compute all gradients first, "
+                "then change it, or change a copy"
+            )
+        return array
 
     def needs(self, i: int) -> bool:
         """True if this walk wants the gradient of input i."""
@@ -140,6 +161,11 @@ class Function:
         else:
             gxs = self.backward(gy)
         gxs = gxs if isinstance(gxs, tuple) else (gxs,)
+        if len(gxs) != len(wanted):
+            raise RuntimeError(
+                f"{self.name}.backward returned {len(gxs)} gradients for {len(wanted)} inputs: "
+                "return one for each, None where there is none"
+            )
         out: list[Tensor | None] = []
         for i, (gx, want) in enumerate(zip(gxs, wanted, strict=True)):
             gx = self._fitted(gx, i) if want and gx is not None else None
@@ -149,6 +175,11 @@ class Function:
         return out
 
     def _fitted(self, gx: Tensor, i: int) -> Tensor:
+        if not isinstance(gx, Tensor):
+            raise TypeError(
+                f"{self.name}.backward returned a {type(gx).__name__} for input {i}: write it with "
+                "operations on Tensors, so that it can be differentiated again"
+            )
         shape = self.shapes[i]
         if gx.shape == shape:
             return gx
@@ -237,6 +268,20 @@ def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 # ---- errors that teach
 
 
+def _check_tensors(name: str, inputs: tuple[Any, ...]) -> None:
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: input {i} is {not_a_tensor(x)}")
+
+
+def not_a_tensor(x: Any) -> str:
+    """What to say about something that stands where a Tensor belongs."""
+    kind = type(x).__name__
+    return f"a {kind}, not a Tensor" + (
+        "; make one of it first, minigen.Tensor(array)" if hasattr(x, "dtype") else ""
+    )
+
+
 def _check_alike(name: str, inputs: tuple[Tensor, ...]) -> None:
     devices = sorted({x.device for x in inputs})
     if len(devices) > 1:
@@ -256,7 +301,8 @@ def _check_alike(name: str, inputs: tuple[Tensor, ...]) -> None:
 def detect_anomaly() -> Iterator[None]:
     """Inside this block the operation that first makes a NaN or an infinity raises, by name.
 
-    Forward and backward are both watched, which costs a pass over every result.
+    Forward and backward are both watched, which costs a pass over every result. An infinity that
+    was handed in, such as the -inf of a mask, is nobody's making: only the NaN made of it is.
     """
     global _anomaly
     before, _anomaly = _anomaly, True
@@ -281,6 +327,8 @@ def _check_finite(fn: Function, phase: str, array: Any, sources: tuple[Tensor, .
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return
     what = "NaN" if np.isnan(array).any() else "infinity"
+    if phase == "forward" and what == "infinity" and any(np.isinf(x.data).any() for x in sources):
+        return
     was = "finite" if all(_all_finite(x.data) for x in sources) else "not finite either"
     kind = "inputs" if phase == "forward" else "incoming gradient"
     raise FloatingPointError(

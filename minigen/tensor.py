@@ -104,7 +104,7 @@ class Tensor:
 
     @property
     def device(self) -> str:
-        """"cpu", or "cuda:i"."""
+        """ "cpu", or "cuda:i"."""
         return "cpu" if isinstance(self.data, np.ndarray) else f"cuda:{self.data.device.id}"
 
     def __len__(self) -> int:
@@ -260,6 +260,11 @@ def _cotangent(y: Tensor, gy: Tensor | None, caller: str) -> Tensor:
             )
         return Tensor(namespace_of(y.data).ones(y.data.shape, y.data.dtype))
     gy = gy if isinstance(gy, Tensor) else Tensor(gy)
+    if gy.device != y.device:
+        raise ValueError(
+            f"{caller}(): the cotangent is on {gy.device} and y on {y.device}; "
+            f"move it there, gy.to('{y.device}')"
+        )
     if gy.shape != y.shape or gy.dtype != y.dtype:
         raise ValueError(
             f"{caller}(): the cotangent has shape {gy.shape} and dtype {gy.dtype}, "

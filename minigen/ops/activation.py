@@ -11,7 +11,7 @@ from ..function import Function
 from ..tensor import Tensor, is_recording
 from .axes import axis_of, either_names
 from .choice import where
-from .elementwise import exp, expm1, tanh
+from .elementwise import exp, tanh
 from .operands import floating, refuse_inplace, to
 
 __all__ = [
@@ -30,11 +30,11 @@ class Relu(Function):
         return namespace_of(x).maximum(x, 0)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return Masked(self._output > 0)(gy)
+        return Masked(~(self._output <= 0))(gy)
 
 
 class Masked(Function):
-    """y = x where the mask is 1, 0 where it is 0"""
+    """y = x where the mask is true, 0 elsewhere, also where x is infinite"""
 
     keeps_inputs = False
 
@@ -42,7 +42,11 @@ class Masked(Function):
         self.mask = mask
 
     def forward(self, x: Any) -> Any:
-        return x * self.mask
+        y = namespace_of(x).asarray(x * self.mask)  # ten times as quick as a choice,
+        total = y.sum()
+        if total != total:  # but ∞ · 0 is NaN: rare, and quickly seen in the sum
+            y[~self.mask] = 0
+        return y
 
     def backward(self, gy: Tensor) -> Tensor:
         return Masked(self.mask)(gy)
@@ -57,8 +61,10 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 class LeakyRelu(Function):
     """y = x where x > 0, slope · x elsewhere"""
 
+    name = "leaky_relu"
+
     def __init__(self, slope: float):
-        self.slope = slope
+        self.slope = float(slope)  # a NumPy scalar would decide the dtype
 
     def forward(self, x: Any) -> Any:
         xp = namespace_of(x)
@@ -80,12 +86,27 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     return LeakyRelu(negative_slope)(floating(input))
 
 
+class Elu(Function):
+    """y = x where x > 0, α · (eˣ - 1) elsewhere"""
+
+    def __init__(self, alpha: float):
+        self.alpha = float(alpha)
+
+    def forward(self, x: Any) -> Any:
+        xp = namespace_of(x)
+        return xp.where(x <= 0, self.alpha * xp.expm1(xp.minimum(x, 0)), x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        (x,) = self.inputs
+        below = x.data <= 0
+        # eˣ itself, not the output + α: for x far below 0 that has no digits left.
+        return where(below, gy * (exp(where(below, x, 0.0)) * self.alpha), gy)
+
+
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, alpha · (eˣ - 1) elsewhere."""
     refuse_inplace("elu", inplace)
-    x = floating(input)
-    positive = x.data > 0
-    return where(positive, x, expm1(where(positive, 0.0, x)) * alpha)
+    return Elu(alpha)(floating(input))
 
 
 class Sigmoid(Function):
@@ -137,7 +158,7 @@ class Softplus(Function):
     """y = ln(1 + exp(β·x)) / β, and x where β·x > threshold"""
 
     def __init__(self, beta: float, threshold: float):
-        self.beta, self.threshold = beta, threshold
+        self.beta, self.threshold = float(beta), float(threshold)
 
     def forward(self, x: Any) -> Any:
         xp = namespace_of(x)
@@ -187,6 +208,7 @@ class Softmax(Function):
 class LogSoftmax(Function):
     """y = x - ln Σ exp x along an axis"""
 
+    name = "log_softmax"
     keeps_inputs = False
     keeps_output = True
 

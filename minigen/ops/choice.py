@@ -11,8 +11,8 @@ import numpy as np
 from minigen_kernels import namespace_of
 
 from ..function import Function
-from ..tensor import Tensor
-from .operands import Operand, Scalar, apply, as_tensor, misfit, operands, to
+from ..tensor import Tensor, full_like
+from .operands import Operand, Scalar, apply, as_tensor, misfit, operands, plain, to
 
 __all__ = [
     "abs", "clamp", "eq", "ge", "gt", "le", "lt", "maximum", "minimum", "ne", "sign", "where",
@@ -48,7 +48,7 @@ class Sign(Function):
         return namespace_of(x).sign(x)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return gy * 0.0
+        return full_like(gy, 0.0)
 
 
 def sign(input: Tensor) -> Tensor:
@@ -156,17 +156,18 @@ class Extremum(Function):
     broadcasts = True
 
     def backward(self, gz: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        # Chosen, not multiplied by 0: what loses has slope 0 also where gz is infinite.
         x, y = (t.data for t in self.inputs)
-        half = x.dtype.type(0.5)
-        share = (self.first_wins(x, y) + half * (x == y)).astype(x.dtype, copy=False)
+        tie = x == y
+        gz = where(tie, gz * 0.5, gz) if tie.any() else gz
         return (
-            gz * Tensor(share) if self.needs(0) else None,
-            gz * Tensor(1 - share) if self.needs(1) else None,
+            where(self.first_loses(x, y), 0.0, gz) if self.needs(0) else None,
+            where(self.first_loses(y, x), 0.0, gz) if self.needs(1) else None,
         )
 
-    def first_wins(self, x: Any, y: Any) -> Any:
-        """Where x alone is the result."""
-        raise TypeError(f"{self.name} defines no first_wins()")
+    def first_loses(self, x: Any, y: Any) -> Any:
+        """Where the result is y alone."""
+        raise TypeError(f"{self.name} defines no first_loses()")
 
 
 class Maximum(Extremum):
@@ -175,8 +176,8 @@ class Maximum(Extremum):
     def forward(self, x: Any, y: Any) -> Any:
         return namespace_of(x).maximum(x, y)
 
-    def first_wins(self, x: Any, y: Any) -> Any:
-        return x > y
+    def first_loses(self, x: Any, y: Any) -> Any:
+        return x < y
 
 
 class Minimum(Extremum):
@@ -185,8 +186,8 @@ class Minimum(Extremum):
     def forward(self, x: Any, y: Any) -> Any:
         return namespace_of(x).minimum(x, y)
 
-    def first_wins(self, x: Any, y: Any) -> Any:
-        return x < y
+    def first_loses(self, x: Any, y: Any) -> Any:
+        return x > y
 
 
 def maximum(input: Operand, other: Operand) -> Tensor:
@@ -228,7 +229,7 @@ def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None)
     if not isinstance(min, Tensor) and not isinstance(max, Tensor):
         if any(isinstance(bound, float) for bound in (min, max)) and input.dtype.kind != "f":
             input = to(input, np.float32)
-        return Clamp(min, max)(input)
+        return Clamp(plain(min), plain(max))(input)
     if min is not None:
         low = as_tensor(min, input)
         input = where(lt(input, low), low, input)

@@ -9,7 +9,7 @@ import numpy as np
 from minigen_kernels import namespace_of
 
 from ..function import Function
-from ..tensor import Tensor
+from ..tensor import Tensor, full_like
 from .choice import where
 from .operands import Operand, Scalar, apply, floating, operands, to
 
@@ -130,7 +130,7 @@ class Power(Function):
         (x,) = self.inputs
         p = self.exponent
         if p == 0:  # also at x = 0, where the formula below says 0 · ∞
-            return gy * 0.0
+            return full_like(gy, 0.0)
         return gy if p == 1 else gy * (x * 2.0 if p == 2 else pow(x, p - 1) * p)
 
 
@@ -147,10 +147,10 @@ class Pow(Function):
         x, y = self.inputs
         gx = gy = None
         if self.needs(0):
-            gx = gz * where(Tensor(y.data == 0), 0.0, y * pow(x, y - 1.0))
+            gx = where(Tensor(y.data == 0), 0.0, gz * (y * pow(x, y - 1.0)))
         if self.needs(1):  # 0ʸ is 0 for all y > 0: its slope in y is 0, not 0 · log 0
             flat = Tensor((x.data == 0) & (y.data >= 0))
-            gy = gz * where(flat, 0.0, self.output * log(where(flat, 1.0, x)))
+            gy = where(flat, 0.0, gz * (self.output * log(where(flat, 1.0, x))))
         return gx, gy
 
 

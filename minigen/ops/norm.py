@@ -18,6 +18,8 @@ __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm"]
 class LayerNorm(Fused):
     """y[r,i] = (x[r,i] - mean_r) / √(var_r + eps) · w[i] + b[i], for x (R, D)"""
 
+    name = "layer_norm"
+
     def __init__(self, eps: float):
         self.eps = eps
 
@@ -36,6 +38,8 @@ class LayerNorm(Fused):
 
 class BatchNorm(Fused):
     """y[n,c,l] = (x[n,c,l] - mean_c) / √(var_c + eps) · w[c] + b[c], for x (N, C, L)"""
+
+    name = "batch_norm"
 
     def __init__(self, eps: float):
         self.eps = eps

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from minigen_kernels import namespace_of, to_device
 
-from ..function import Function
+from ..function import Function, not_a_tensor
 from ..tensor import Tensor
 
 __all__ = [
-    "apply", "as_tensor", "common_dtype", "floating", "misfit", "operands", "refuse_inplace", "to",
+    "apply", "as_tensor", "common_dtype", "floating", "misfit", "operands", "plain",
+    "refuse_inplace", "to",
 ]  # fmt: skip
 
 Scalar = float | int | bool
@@ -163,7 +164,16 @@ def to(input: Tensor, *where: Any) -> Tensor:
 
 def floating(x: Tensor) -> Tensor:
     """x, with integers and bools converted to float32."""
-    return x if x.data.dtype.kind == "f" else to(x, np.float32)
+    try:
+        kind = x.data.dtype.kind
+    except AttributeError:
+        raise TypeError(f"the input is {not_a_tensor(x)}") from None
+    return x if kind == "f" else to(x, np.float32)
+
+
+def plain(number: Any) -> Any:
+    """A NumPy scalar as a Python number, which adopts an array's dtype instead of deciding it."""
+    return number.item() if isinstance(number, np.generic) else number
 
 
 def refuse_inplace(op: str, inplace: bool) -> None:

@@ -4,13 +4,15 @@ import gc
 import subprocess
 import sys
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import minigen
-from minigen import Function, Tensor, detect_anomaly, grad, no_grad
+from minigen import Function, Tensor, detect_anomaly, grad, nn, no_grad
 from minigen import functional as F
+from minigen.optim import SGD
 
 
 def variable(*shape, dtype=np.float64, seed=0):
@@ -156,6 +158,19 @@ def test_a_ladder_of_diamonds_is_walked_once_per_op():
     assert grad(y, x)[0].item() == pytest.approx(1.0)
 
 
+def test_ten_thousand_operations_that_keep_their_inputs_need_no_recursion():
+    x = variable(2)
+    y = x
+    for _ in range(10_000):
+        y = (y * x).tanh()
+    y.sum().backward()
+    assert np.isfinite(x.grad.numpy()).all()
+    y = x
+    for _ in range(10_000):
+        y = y * x
+    del y  # a graph that was never walked
+
+
 def test_chains_of_ten_thousand_operations_need_no_recursion():
     x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
     y = x
@@ -225,6 +240,17 @@ def test_a_value_changed_before_backward_is_an_error_not_a_wrong_gradient(throug
         y.backward()
 
 
+@pytest.mark.parametrize("op", [F.exp, F.relu, F.amax, lambda x: F.softmax(x, 0)])
+def test_a_result_changed_before_backward_is_an_error_too(op):
+    x = variable(4)
+    y = op(x)
+    view = y.detach()
+    view.data[...] = 7
+    view.changed()
+    with pytest.raises(RuntimeError, match=r"its output of shape .* was changed in place"):
+        grad((y * 2.0).sum(), x)
+
+
 def test_views_and_detached_tensors_share_the_count_of_changes():
     w = variable(4)
     for view in (w[1:], w.reshape(2, 2), w.T, w.detach(), w[1:].detach()[0]):
@@ -252,6 +278,26 @@ def test_a_wrong_shape_from_backward_is_caught_unless_broadcasting_is_declared()
     x = variable(3)
     with pytest.raises(RuntimeError, match=r"bad.backward.*\(2, 3\).*input 0.*\(3,\).*broadcasts"):
         grad(Bad()(x).sum(), x)
+
+
+@pytest.mark.parametrize(
+    ("returns", "message"),
+    [
+        (lambda gy: (gy, gy), "returned 2 gradients for 1 inputs: .*None where there is none"),
+        (lambda gy: gy.numpy(), "returned a ndarray for input 0: write it with operations on Ten"),
+    ],
+)
+def test_what_backward_must_return_is_said(returns, message):
+    class Odd(Function):
+        def forward(self, x):
+            return x * 1
+
+        def backward(self, gy):
+            return returns(gy)
+
+    x = variable(3)
+    with pytest.raises((RuntimeError, TypeError), match=f"odd.backward {message}"):
+        grad(Odd()(x).sum(), x)
 
 
 def test_a_function_without_forward_or_backward_says_so():
@@ -293,6 +339,21 @@ def test_anomaly_mode_names_the_first_operation_that_made_it():
     assert np.isneginf(x.log().numpy()[1])  # outside the block it is a value as any other
 
 
+def test_anomaly_mode_lets_the_infinities_of_a_mask_pass_but_not_a_nan_made_of_them():
+    x = variable(3)
+    seen = np.array([True, False, True])
+    layer = nn.MultiheadAttention(4, 2, rng=minigen.Generator(0), dtype=np.float64)
+    padding = Tensor(np.array([[False, True, False]]))
+    with detect_anomaly():
+        F.where(seen, x, -np.inf).softmax(0)[0].backward()
+        h = variable(3, 1, 4)
+        out, _ = layer(h, h, h, padding)
+        assert grad((out * out).sum(), [h])[0].shape == h.shape
+        masked = F.where(seen, x, -np.inf)
+        with pytest.raises(FloatingPointError, match="forward of sub made NaN.*not finite either"):
+            masked - masked
+
+
 # ---- dtypes
 
 
@@ -302,6 +363,44 @@ def test_numbers_adopt_the_dtype_on_either_side(dtype):
     for y in (2.0 * x, x * 2, 1 - x, x / 3, 2 / x, x**2, 2.0 ** x.abs(), x + np.float64(1.5), -x):
         assert y.dtype == dtype
         assert grad(y.sum(), x, retain_graph=True)[0].dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda x, c: F.leaky_relu(x, c),
+        lambda x, c: F.elu(x, c),
+        lambda x, c: F.softplus(x, c),
+        lambda x, c: F.clamp(x, -c, c),
+        lambda x, c: F.pow(x, c),
+        lambda x, c: F.where(x > 0, x, c),
+        lambda x, c: F.pad(x, (1, 1), value=c),
+        lambda x, c: F.layer_norm(x, (3,), eps=c),
+        lambda x, c: F.dropout(x, c, rng=minigen.Generator(0)),
+    ],
+)
+def test_numpy_numbers_adopt_the_dtype_as_pythons_do(op):
+    x = variable(3, dtype=np.float32)
+    y = op(x, np.float64(0.5))
+    assert y.dtype == np.float32
+    assert grad(y.sum(), x)[0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda a: F.exp(a),
+        lambda a: F.relu(a),
+        lambda a: F.sum(a, 0),
+        lambda a: F.softmax(a, 0),
+        lambda a: F.reshape(a, (4,)),
+        lambda a: F.layer_norm(a, (2,)),
+        lambda a: F.conv2d(a[None, None], Tensor(np.ones((1, 1, 1, 1)))),
+    ],
+)
+def test_an_array_where_a_tensor_belongs_is_named(op):
+    with pytest.raises(TypeError, match=r"a ndarray, not a Tensor; make one .*minigen.Tensor"):
+        op(np.ones((2, 2)))
 
 
 def test_whole_numbers_meet_fractions_as_float32():
@@ -328,6 +427,42 @@ def test_mixed_precisions_are_refused_with_a_remedy():
             op()
     (g,) = grad((a.to("float64") * b).sum(), a)
     assert g.dtype == np.float32
+
+
+class OnGpu:
+    """Looks like an array on a GPU: enough to see where it is."""
+
+    __cuda_array_interface__ = {}
+    dtype, shape, ndim, size = np.dtype(np.float64), (2,), 1, 2
+
+    def __init__(self, number):
+        self.device = SimpleNamespace(id=number)
+
+
+def test_mixed_devices_are_refused_with_a_remedy():
+    a, b, c = variable(2), Tensor(OnGpu(0)), Tensor(OnGpu(1))
+    assert (a.device, b.device, c.device) == ("cpu", "cuda:0", "cuda:1")
+    for op in (lambda x, y: x + y, F.div, lambda x, y: F.cat([x, y]), F.maximum, F.mse_loss):
+        with pytest.raises(TypeError, match=r"on cpu and cuda:0; move them .*x\.to\('cpu'\)"):
+            op(a, b)
+    with pytest.raises(TypeError, match=r"add: the inputs are on cuda:0 and cuda:1; move them"):
+        b + c
+    with pytest.raises(ValueError, match=r"the cotangent is on cuda:1 and y on cpu; .*to\('cpu'\)"):
+        grad(a * 2.0, a, c)
+    with pytest.raises(ValueError, match="gradient 0 is on cuda:0, its parameter on cpu"):
+        SGD([a]).step([b])
+
+
+def test_errors_name_the_operation_as_the_caller_does():
+    x, w = variable(1, 2, 3, 3, dtype=np.float32), variable(2, 2, 3, 3)
+    for name, op in {
+        "conv_transpose2d": lambda: F.conv_transpose2d(x, w),
+        "layer_norm": lambda: F.layer_norm(x, (3, 3), w[0, 0], w[0, 0]),
+        "scaled_dot_product_attention": lambda: F.scaled_dot_product_attention(x, w[:1], w[:1]),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name}: the inputs are float32 and float64"):
+            op()
+    assert "made by log_softmax" in repr(F.log_softmax(x, 1))
 
 
 def test_to_takes_devices_and_dtypes():
