@@ -35,7 +35,8 @@ def _set(tensor: Tensor, values: Any) -> Tensor:
 
 def needed(rng: Generator | None, who: str) -> Generator:
     """rng itself, or an error that says where to get one."""
-    if rng is None or not hasattr(rng, "uniform"):
+    # NumPy's generators have a uniform() too, with other arguments.
+    if rng is None or not hasattr(rng, "uniform") or type(rng).__module__.startswith("numpy"):
         got = "none" if rng is None else f"{type(rng).__name__}"
         raise TypeError(
             f"{who} draws random numbers and needs the keyword rng, a minigen.Generator "

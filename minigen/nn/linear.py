@@ -58,6 +58,7 @@ class Embedding(Module):
     """y = weight[index]: a learned row (embedding_dim,) for each of num_embeddings indices
 
     The initial values are N(0, 1); the row padding_idx is 0, and stays so: it has no gradient.
+    The other options are those of functional.embedding.
     """
 
     def __init__(
@@ -65,6 +66,10 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
         *,
         rng: Generator | None = None,
         dtype: Any = np.float32,
@@ -76,17 +81,22 @@ class Embedding(Module):
             )
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx if padding_idx is None else padding_idx % num_embeddings
+        self.max_norm, self.norm_type = max_norm, norm_type
+        self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
         self.weight = Parameter(np.empty((num_embeddings, embedding_dim), dtype))
         init.normal_(self.weight, rng=rng)
         if self.padding_idx is not None:
             self.weight.data[self.padding_idx] = 0
 
     def forward(self, index: Tensor) -> Tensor:
-        return F.embedding(index, self.weight, self.padding_idx)
+        how = (self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse)
+        return F.embedding(index, self.weight, self.padding_idx, *how)
 
     def extra_repr(self) -> str:
-        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        plain = {"padding_idx": None, "max_norm": None, "norm_type": 2.0}
+        plain |= {"scale_grad_by_freq": False, "sparse": False}
+        given = [f", {k}={getattr(self, k)}" for k, v in plain.items() if getattr(self, k) != v]
+        return f"{self.num_embeddings}, {self.embedding_dim}{''.join(given)}"
 
 
 class Dropout(Module):
@@ -112,9 +122,7 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        first, last = self.start_dim % x.ndim, self.end_dim % x.ndim
-        size = math.prod(x.shape[first : last + 1])
-        return x.reshape((*x.shape[:first], size, *x.shape[last + 1 :]))
+        return F.flatten(x, self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

@@ -37,11 +37,12 @@ class _RunningNorm(_Norm):
         momentum: float | None,
         affine: bool,
         track_running_stats: bool,
+        bias: bool,
         dtype: Any,
     ):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        self._set_affine((num_features,), affine, affine, dtype)
+        self._set_affine((num_features,), affine, affine and bias, dtype)
         track = track_running_stats
         zeros, ones = np.zeros(num_features, dtype), np.ones(num_features, dtype)
         self.register_buffer("running_mean", Tensor(zeros) if track else None)
@@ -74,9 +75,10 @@ class _BatchNorm(_RunningNorm):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
+        bias: bool = True,
         dtype: Any = np.float32,
     ):
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         name, c = type(self).__name__, self.num_features
@@ -119,9 +121,10 @@ class InstanceNorm2d(_RunningNorm):
         affine: bool = False,
         track_running_stats: bool = False,
         *,
+        bias: bool = True,
         dtype: Any = np.float32,
     ):
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         c = self.num_features
@@ -182,6 +185,7 @@ class GroupNorm(_Norm):
         eps: float = 1e-5,
         affine: bool = True,
         *,
+        bias: bool = True,
         dtype: Any = np.float32,
     ):
         if num_groups < 1 or num_channels % num_groups:
@@ -190,7 +194,7 @@ class GroupNorm(_Norm):
             )
         self.num_groups, self.num_channels = num_groups, num_channels
         self.eps, self.affine = eps, affine
-        self._set_affine((num_channels,), affine, affine, dtype)
+        self._set_affine((num_channels,), affine, affine and bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

@@ -34,8 +34,8 @@ class MultiheadAttention(Module):
         num_heads: int,
         dropout: float = 0.0,
         bias: bool = True,
-        batch_first: bool = False,
         *,
+        batch_first: bool = False,  # by name: torch has others before it
         rng: Generator | None = None,
         dtype: Any = np.float32,
     ):
@@ -98,6 +98,17 @@ class MultiheadAttention(Module):
                     f"MultiheadAttention: the {name} is {x.shape}, but must be {layout} or (T, E) "
                     f"like the query, with E = embed_dim = {self.embed_dim}"
                 )
+        if key.shape != value.shape:
+            raise ValueError(
+                f"MultiheadAttention: key {key.shape} and value {value.shape} must be as large: "
+                "there is one value for each key"
+            )
+        batch = 0 if self.batch_first else 1
+        if query.ndim == 3 and query.shape[batch] != key.shape[batch]:
+            raise ValueError(
+                f"MultiheadAttention: axis {batch}, the batch, is {query.shape[batch]} in the "
+                f"query {query.shape} and {key.shape[batch]} in the key {key.shape}; give as many"
+            )
 
     def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
         w, b, e = self.in_proj_weight, self.in_proj_bias, self.embed_dim
@@ -222,7 +233,7 @@ class TransformerEncoderLayer(_TransformerLayer):
         rng = init.needed(rng, "TransformerEncoderLayer")
         self._set_options(activation, norm_first)
         self.self_attn = MultiheadAttention(
-            d_model, nhead, dropout, bias, batch_first, rng=rng, dtype=dtype
+            d_model, nhead, dropout, bias, batch_first=batch_first, rng=rng, dtype=dtype
         )
         self._set_feedforward(d_model, dim_feedforward, dropout, bias, rng, dtype)
         self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
@@ -272,9 +283,9 @@ class TransformerDecoderLayer(_TransformerLayer):
     ):
         rng = init.needed(rng, "TransformerDecoderLayer")
         self._set_options(activation, norm_first)
-        attention = (d_model, nhead, dropout, bias, batch_first)
-        self.self_attn = MultiheadAttention(*attention, rng=rng, dtype=dtype)
-        self.multihead_attn = MultiheadAttention(*attention, rng=rng, dtype=dtype)
+        options: dict[str, Any] = {"batch_first": batch_first, "rng": rng, "dtype": dtype}
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, **options)
+        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, **options)
         self._set_feedforward(d_model, dim_feedforward, dropout, bias, rng, dtype)
         self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
         self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
