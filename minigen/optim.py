@@ -71,6 +71,15 @@ class Optimizer:
         for i, (p, g) in enumerate(zip(self.params, grads, strict=True)):
             if g is None:
                 continue
+            if not isinstance(g, Tensor):
+                raise TypeError(
+                    f"{name}.step(grads): gradient {i} is a {type(g).__name__}, not a Tensor"
+                )
+            if g.device != p.device:
+                raise ValueError(
+                    f"{name}.step(grads): gradient {i} is on {g.device}, its parameter on "
+                    f"{p.device}; compute the loss from parameters that are there"
+                )
             if g.shape != p.shape or g.dtype != p.dtype:
                 raise ValueError(
                     f"{name}.step(grads): gradient {i} has shape {g.shape} and dtype {g.dtype}, "
@@ -280,11 +289,12 @@ def cosine(step: int, *, lr: float, total: int, warmup: int = 0, final: float = 
 def clip_grad_norm(grads: Grads, max_norm: float) -> tuple[list[Tensor | None], float]:
     """(grads · min(1, max_norm / (norm + 1e-6)), norm) with norm = √(Σ g²) over all gradients."""
     squares = [float((g.data.astype(np.float64) ** 2).sum()) for g in grads if g is not None]
-    norm = math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else math.nan
+    norm = math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else sum(squares)
     scale = max_norm / (norm + 1e-6)
     if scale >= 1:
         return list(grads), norm
-    return [None if g is None else Tensor(g.data * g.dtype.type(scale)) for g in grads], norm
+    with np.errstate(invalid="ignore"):  # ∞ · 0: an infinite gradient becomes NaN, as in torch
+        return [None if g is None else Tensor(g.data * g.dtype.type(scale)) for g in grads], norm
 
 
 class EMA:

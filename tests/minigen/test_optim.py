@@ -146,6 +146,8 @@ def test_misaligned_gradients_change_nothing():
         opt.step(gradients(0)[:3])
     with pytest.raises(ValueError, match=r"gradient 0 has shape \(5,\).*parameter \(3, 4\)"):
         opt.step([gradients(0)[i] for i in (1, 0, 2, 3)])
+    with pytest.raises(TypeError, match="gradient 1 is a ndarray, not a Tensor"):
+        opt.step([g if i != 1 else g.numpy() for i, g in enumerate(gradients(0))])
     assert opt.steps == [0, 0, 0, 0]
     for p, old in zip(params, before, strict=True):
         np.testing.assert_array_equal(p.numpy(), old)
@@ -205,7 +207,10 @@ def test_clip_grad_norm():
     same, norm = clip_grad_norm(grads, 6.0)
     assert norm == 5.0 and same == grads
     assert grads[0].numpy()[0] == 3.0  # what came in is untouched
-    _, norm = clip_grad_norm([Tensor(np.array([1.0, math.inf]))], 1.0)
+    clipped, norm = clip_grad_norm([Tensor(np.array([1.0, math.inf]))], 1.0)
+    assert norm == math.inf  # as torch's: what is left of it is 0 and NaN
+    np.testing.assert_array_equal(clipped[0].numpy(), [0, math.nan])
+    _, norm = clip_grad_norm([Tensor(np.array([math.nan, math.inf]))], 1.0)
     assert math.isnan(norm)
 
 
