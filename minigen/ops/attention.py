@@ -27,6 +27,7 @@ class Attention(Fused):
     the logarithm of each row's sum of exponentials, is all that backward needs besides out.
     """
 
+    name = "scaled_dot_product_attention"
     keeps_output = True
 
     def __init__(self, mask: Any, is_causal: bool, scale: float):
@@ -88,6 +89,7 @@ def scaled_dot_product_attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
+    enable_gqa: bool = False,
     *,
     rng: Generator | None = None,
 ) -> Tensor:
@@ -99,7 +101,10 @@ def scaled_dot_product_attention(
     dropout_p  drops attention weights with this probability, drawn from rng: 0 when evaluating.
     is_causal  t attends to s ≤ t (also if T ≠ S: the first row sees one key); not with attn_mask.
     scale      1/√d unless given.
+    enable_gqa  axis -3 counts heads, and each head of key and value serves several of the query.
     """
+    if enable_gqa:
+        key, value = (_shared_heads(query, x) for x in (key, value))
     batch = _checked_batch(query, key, value, attn_mask, is_causal)
     if not 0 <= dropout_p <= 1:
         raise ValueError(f"scaled_dot_product_attention: dropout_p={dropout_p} is not in 0 ... 1")
@@ -149,6 +154,20 @@ def _checked_batch(
         return np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     except ValueError:
         raise ValueError(f"{op}: the leading axes of {shapes} do not broadcast") from None
+
+
+def _shared_heads(query: Tensor, x: Tensor) -> Tensor:
+    """x (..., H/n, S, d) with each head n times, next to itself, for a query of H heads."""
+    op = "scaled_dot_product_attention"
+    if min(query.ndim, x.ndim) < 3 or not x.shape[-3] or query.shape[-3] % x.shape[-3]:
+        raise ValueError(
+            f"{op}: enable_gqa=True needs heads on axis -3, as many in the query {query.shape} as "
+            f"in key and value {x.shape}, or a multiple of that"
+        )
+    *lead, heads, s, d = x.shape
+    n = query.shape[-3] // heads
+    wide = broadcast_to(x.reshape((*lead, heads, 1, s, d)), (*lead, heads, n, s, d))
+    return wide.reshape((*lead, heads * n, s, d))
 
 
 def _mask_rows(mask: Tensor, batch: tuple[int, ...], t: int, s: int, dtype: np.dtype) -> Tensor:

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-__all__ = ["Axes", "axes_of", "axis_of", "either_names"]
+__all__ = ["Axes", "axes_of", "axis_of", "either_names", "one_or_many", "pair_of"]
 
 Axes = int | Sequence[int] | None
 Result = TypeVar("Result")
@@ -32,12 +32,41 @@ def axes_of(op: str, axes: Axes, ndim: int) -> tuple[int, ...]:
     """The axes counted from the front and in order; None and () stand for all of them."""
     if axes is None:
         return ALL[ndim] if ndim < len(ALL) else tuple(range(ndim))
-    if isinstance(axes, int):
-        return (axis_of(op, axes, ndim),) if ndim else ()
+    if hasattr(axes, "__index__"):
+        return (axis_of(op, axes, ndim),) if ndim else ()  # type: ignore[arg-type]
     found = sorted(axis_of(op, a, ndim) for a in axes)
     if len(set(found)) != len(found):
         raise ValueError(f"{op}: an axis is given twice in {tuple(axes)}")
     return tuple(found) if found and ndim else tuple(range(ndim))
+
+
+def pair_of(op: str, argument: str, value: Any, least: int = 1) -> tuple[int, int]:
+    """(rows, columns) of a number or of one or two numbers."""
+    numbers = tuple(value) if isinstance(value, Sequence) else (value,)
+    whole = all(hasattr(n, "__index__") for n in numbers)
+    if len(numbers) not in (1, 2) or not whole or min(numbers) < least:
+        raise ValueError(
+            f"{op}: {argument}={value!r} must be a whole number of at least {least}, or a pair"
+        )
+    return int(numbers[0]), int(numbers[-1])
+
+
+def one_or_many(name: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Let op(input, 2, 3) and op(input, (2, 3)) be called as op(input, name=(2, 3)) too."""
+
+    def decorated(op: Callable[..., Result]) -> Callable[..., Result]:
+        @functools.wraps(op)
+        def called(*args: Any, **named: Any) -> Result:
+            if name in named:
+                args = (named.pop("input"), *args) if "input" in named else args
+                if len(args) != 1:
+                    raise TypeError(f"{op.__name__}: give {name} once, by position or by name")
+                args = (*args, named.pop(name))
+            return op(*args, **named)
+
+        return called
+
+    return decorated
 
 
 def either_names(op: Callable[..., Result]) -> Callable[..., Result]:

@@ -15,6 +15,7 @@ from minigen_kernels import backend_of
 
 from ..function import Function
 from ..tensor import Tensor
+from .axes import pair_of
 from .padding import pad
 
 __all__ = ["conv2d", "conv2d_weight", "conv_transpose2d"]
@@ -42,6 +43,8 @@ class Conv2d(Function):
 class ConvTranspose2d(Function):
     """x[n,c, i·s+p·d-P, j·s+q·d-P] = b[c] + Σ_{o,i,j,p,q} y[n,o,i,j] · w[o,c,p,q]"""
 
+    name = "conv_transpose2d"
+
     def __init__(self, output_padding: Pair, **geometry: Any):
         self.output_padding = output_padding
         self.geometry = geometry
@@ -61,6 +64,8 @@ class ConvTranspose2d(Function):
 
 class Conv2dWeight(Function):
     """w[o,c,p,q] = Σ_{n,i,j} x[n,c, i·s+p·d-P, j·s+q·d-P] · y[n,o,i,j]"""
+
+    name = "conv2d_weight"
 
     def __init__(self, kernel_size: Pair, **geometry: Any):
         self.kernel_size = kernel_size
@@ -103,7 +108,7 @@ def conv2d(
     padding  numbers of zero pixels, "valid" (none), or "same": as large an output as the input,
              with the odd pixel of padding at the right and at the bottom; stride 1 only.
     """
-    stride, dilation = _pair("conv2d", "stride", stride), _pair("conv2d", "dilation", dilation)
+    stride, dilation = pair_of("conv2d", "stride", stride), pair_of("conv2d", "dilation", dilation)
     x = _batched("conv2d", input, weight, bias, groups, channels=weight.shape[1:2], bias_axis=0)
     x, padding = _padded(x, weight.shape[2:], stride, padding, dilation)
     conv = Conv2d(stride=stride, padding=padding, dilation=dilation, groups=groups)
@@ -127,15 +132,15 @@ def conv_transpose2d(
     (C,). The output has (h-1)·s - 2P + d·(kh-1) + output_padding + 1 rows, and columns likewise.
     """
     name = "conv_transpose2d"
-    s, d = _pair(name, "stride", stride), _pair(name, "dilation", dilation)
-    extra = _pair(name, "output_padding", output_padding, least=0)
+    s, d = pair_of(name, "stride", stride), pair_of(name, "dilation", dilation)
+    extra = pair_of(name, "output_padding", output_padding, least=0)
     if any(extra[a] >= max(s[a], d[a]) for a in (0, 1)):
         raise ValueError(
             f"{name}: output_padding {extra} must be smaller than stride {s} or dilation {d}"
         )
     geometry = {
         "stride": s,
-        "padding": _pair(name, "padding", padding, least=0),
+        "padding": pair_of(name, "padding", padding, least=0),
         "dilation": d,
         "groups": groups,
     }
@@ -165,26 +170,15 @@ def conv2d_weight(
     """
     name = "conv2d_weight"
     geometry = {
-        "stride": _pair(name, "stride", stride),
-        "padding": _pair(name, "padding", padding, least=0),
-        "dilation": _pair(name, "dilation", dilation),
+        "stride": pair_of(name, "stride", stride),
+        "padding": pair_of(name, "padding", padding, least=0),
+        "dilation": pair_of(name, "dilation", dilation),
         "groups": groups,
     }
-    return Conv2dWeight(_pair(name, "kernel_size", kernel_size), **geometry)(input, gy)
+    return Conv2dWeight(pair_of(name, "kernel_size", kernel_size), **geometry)(input, gy)
 
 
 # ---- arguments
-
-
-def _pair(op: str, argument: str, value: Any, least: int = 1) -> Pair:
-    """(rows, columns) of a number or of one or two numbers."""
-    numbers = tuple(value) if isinstance(value, Sequence) else (value,)
-    whole = all(hasattr(n, "__index__") for n in numbers)
-    if len(numbers) not in (1, 2) or not whole or min(numbers) < least:
-        raise ValueError(
-            f"{op}: {argument}={value!r} must be a whole number of at least {least}, or a pair"
-        )
-    return int(numbers[0]), int(numbers[-1])
 
 
 def _padded(
@@ -192,7 +186,7 @@ def _padded(
 ) -> tuple[Tensor, Pair]:
     """x and the padding that is left for the kernel to do, which pads both sides equally."""
     if not isinstance(padding, str):
-        return x, _pair("conv2d", "padding", padding, least=0)
+        return x, pair_of("conv2d", "padding", padding, least=0)
     if padding == "valid":
         return x, (0, 0)
     if padding != "same":

@@ -77,7 +77,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
             if _is_basic(index):
                 return GetItem(index, True)(input)
             if hasattr(index, "dtype") and index.dtype.kind in "iu" and input.ndim:
-                rows = index_select(input, 0, Tensor(index.reshape(-1)))
+                rows = Select(0, _in_range("", input, 0, index.reshape(-1)))(input)
                 return rows.reshape((*index.shape, *input.shape[1:]))
             return GetItem(_checked_index(index), False)(input)
         parts = tuple([_plain(p) for p in index])
@@ -146,31 +146,62 @@ class Deposit(Function):
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices index[0], index[1], ... along an axis."""
     axis = axis_of("index_select", dim, input.ndim)
-    data, n = index.data, input.shape[axis]
-    if data.size and not (-n <= data.min() and data.max() < n):
-        raise IndexError(
-            f"the index holds {data.min()} ... {data.max()}, but axis {axis} of a tensor of shape "
-            f"{input.shape} has {n} places"
+    data = index.data if isinstance(index, Tensor) else np.asarray(index)
+    if data.dtype.kind not in "iu" or data.ndim > 1:
+        raise TypeError(
+            f"index_select: the index is {data.dtype} of shape {data.shape}, but must be a row of "
+            "whole numbers"
         )
-    return Select(axis, data)(input)
+    if not input.ndim:
+        return index_select(input.reshape(1), 0, Tensor(data)).reshape(())
+    return Select(axis, _in_range("index_select: ", input, axis, data.reshape(-1)))(input)
+
+
+def _in_range(op: str, x: Tensor, axis: int, index: Any) -> Any:
+    """The index, if the axis has such places; counted from the end where it is negative."""
+    n = x.shape[axis]
+    if index.size and not (-n <= index.min() and index.max() < n):
+        raise IndexError(
+            f"{op}the index holds {index.min()} ... {index.max()}, but axis {axis} of a tensor of "
+            f"shape {x.shape} has {n} places"
+        )
+    return index
 
 
 class Lookup(Select):
-    """y[r] = w[index[r]], where one row of w gets no gradient"""
+    """y[r] = w[index[r]], where one row of w gets no gradient, or each one divided by its count"""
 
-    def __init__(self, index: Any, fixed: int):
+    def __init__(self, index: Any, fixed: int | None, counts: Any = None):
         super().__init__(0, index)
-        self.fixed = fixed
+        self.fixed, self.counts = fixed, counts
 
     def backward(self, gy: Tensor) -> Tensor:
+        if self.counts is not None:
+            gy = gy / Tensor(self.counts[:, None])
+        if self.fixed is None:
+            return super().backward(gy)
         return super().backward(where((self.index == self.fixed)[:, None], 0.0, gy))
 
 
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
     """y[..., :] = w[input[...], :], the rows of w (V, D) that whole numbers (...) name.
 
     padding_idx  this row of w gets no gradient (negative: counted from the end).
+    max_norm     rows that are looked up and longer than this are shortened to it first, in place;
+                 norm_type is the p of (Σ |w|ᵖ)^(1/p).
+    scale_grad_by_freq  a row's gradient is divided by how often it is named.
+    sparse       is not there: gradients are whole arrays.
     """
+    if sparse:
+        raise ValueError("embedding: sparse=True is not supported; gradients are whole arrays")
     index = input.data if isinstance(input, Tensor) else np.asarray(input)
     if index.dtype.kind not in "iu":
         raise TypeError(f"embedding: the input is {index.dtype}; convert it, e.g. .to('int64')")
@@ -185,8 +216,25 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     if padding_idx is not None and not -n <= padding_idx < n:
         raise ValueError(f"embedding: padding_idx={padding_idx} is not a row of {weight.shape}")
     rows = index.reshape(-1)
-    op = Select(0, rows) if padding_idx is None else Lookup(rows, padding_idx % n)
+    if max_norm is not None:
+        _shorten(weight, rows, max_norm, norm_type)
+    counts = None
+    if scale_grad_by_freq:
+        counts = namespace_of(rows).bincount(rows, minlength=n)[rows].astype(weight.dtype)
+    fixed = None if padding_idx is None else padding_idx % n
+    op = Select(0, rows) if fixed is None and counts is None else Lookup(rows, fixed, counts)
     return op(weight).reshape((*index.shape, weight.shape[1]))
+
+
+def _shorten(weight: Tensor, rows: Any, max_norm: float, norm_type: float) -> None:
+    """Scale those of the rows down, in place, whose norm is larger than max_norm."""
+    xp = namespace_of(rows)
+    named = xp.unique(rows)
+    norms = (abs(weight.data[named]) ** norm_type).sum(1) ** (1 / norm_type)
+    long = norms > max_norm
+    if long.any():
+        weight.data[named[long]] *= (max_norm / (norms[long] + 1e-7)).astype(weight.dtype)[:, None]
+        weight.changed()
 
 
 # ---- one place per element, along one axis
@@ -210,6 +258,7 @@ class Gather(Function):
 class ScatterAdd(Function):
     """x = 0, then x[places[r]] += y[r], elements of x counted through"""
 
+    name = "scatter_add"
     keeps_inputs = False
 
     def __init__(self, places: Any, shape: tuple[int, ...]):

@@ -24,6 +24,7 @@ def interpolate(
     mode: str = "nearest",
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Tensor:
     """x (N, C, ...) with its spatial axes resized, to `size` or by `scale_factor`.
 
@@ -31,15 +32,20 @@ def interpolate(
           pixels around (i + ½)·r - ½, with r = 1/scale_factor or input size / output size.
     align_corners  for "bilinear": the corner pixels keep their places, r = (in - 1)/(out - 1).
     recompute_scale_factor  take r from the sizes also if scale_factor is given.
+    antialias  is not there: blur before making smaller, e.g. with avg_pool2d.
     """
-    x = floating(input)
+    x = input if mode == "nearest" else floating(input)  # a pixel that is copied may be a byte
     _check_mode(x, mode, align_corners)
+    if antialias:
+        raise ValueError("interpolate: antialias=True is not supported; blur first, or avg_pool2d")
+    if recompute_scale_factor and size is not None:
+        raise ValueError("interpolate: recompute_scale_factor goes with scale_factor, not size")
     out, factors = _out_sizes(x, size, scale_factor)
     steps = [
         1 / f if f and not recompute_scale_factor else n / max(m, 1)
         for n, m, f in zip(x.shape[2:], out, factors, strict=True)
     ]
-    if not min(out, default=1) or (not min(x.shape[2:]) and min(out)):
+    if min(out, default=1) < 1 or not min(x.shape[2:], default=1):
         raise ValueError(f"interpolate: an input of shape {x.shape} cannot be resized to {out}")
     if mode == "nearest":
         return _nearest(x, out, steps)

@@ -27,6 +27,8 @@ __all__ = [
 class CrossEntropy(Fused):
     """loss[r] = log Σ_c exp(x[r,c]) - x[r, target[r]], for logits x (R, C); 0 where target < 0"""
 
+    name = "cross_entropy"
+
     def __init__(self, target: Any):
         self.target = target
 
@@ -70,6 +72,11 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing={label_smoothing} is not in 0 ... 1")
     if target.dtype.kind == "f":
+        if ignore_index >= 0:
+            raise ValueError(
+                f"cross_entropy: ignore_index={ignore_index} goes with class indices; the target "
+                "holds probabilities (give the rows to be left out a probability of 0 everywhere)"
+            )
         return _soft_cross_entropy(x, input, target, axis, weight, reduction, label_smoothing)
     index = _class_index("cross_entropy", input, target, axis, ignore_index)
     if not label_smoothing:
@@ -125,17 +132,25 @@ def nll_loss(
     return _class_reduced(_picked(x, index), index, weight, reduction, target.shape, "nll_loss")
 
 
-def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """loss = (input - target)²; mean: over all elements"""
-    _check_same_shape("mse_loss", input, target)
+def mse_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
+    """loss = w·(input - target)²; mean: over all elements, or over the sum of the weights"""
+    _check_same_shape("mse_loss", input, target, weight)
     difference = input - target
-    return _reduced("mse_loss", difference * difference, reduction)
+    losses = difference * difference
+    losses = losses if weight is None else losses * weight
+    return _reduced("mse_loss", losses, reduction, divisor=weight)
 
 
-def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """loss = |input - target|; mean: over all elements"""
-    _check_same_shape("l1_loss", input, target)
-    return _reduced("l1_loss", (input - target).abs(), reduction)
+def l1_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
+    """loss = w·|input - target|; mean: over all elements, or over the sum of the weights"""
+    _check_same_shape("l1_loss", input, target, weight)
+    losses = (input - target).abs()
+    losses = losses if weight is None else losses * weight
+    return _reduced("l1_loss", losses, reduction, divisor=weight)
 
 
 def binary_cross_entropy_with_logits(
@@ -158,7 +173,7 @@ def binary_cross_entropy_with_logits(
                 f"{op}: the {name} {value.shape} does not broadcast to the input {input.shape}"
             )
     target = target if target.dtype.kind == "f" else target.to(input.dtype)
-    positive = softplus(-input)
+    positive = softplus(-input, 1.0, math.inf)  # exact: a straight line has no digits near 0
     if pos_weight is not None:
         positive = positive * (1 + (pos_weight - 1) * target)
     losses = (1 - target) * input + positive
@@ -205,12 +220,14 @@ def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
         return False
 
 
-def _check_same_shape(op: str, input: Tensor, target: Tensor) -> None:
+def _check_same_shape(op: str, input: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
     if input.shape != target.shape:
         raise ValueError(
             f"{op}: the input {input.shape} and the target {target.shape} must have the same shape "
-            "(broadcasting here is nearly always a mistake; use broadcast_to if it is meant)"
+            "(broadcasting here is nearly always a mistake; use expand if it is meant)"
         )
+    if weight is not None and weight.shape != input.shape:
+        raise ValueError(f"{op}: the weight {weight.shape} must have the input's {input.shape}")
 
 
 def _logits(op: str, input: Tensor, weight: Tensor | None) -> tuple[Tensor, int]:

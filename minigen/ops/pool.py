@@ -10,6 +10,7 @@ from minigen_kernels import namespace_of
 
 from ..function import Function
 from ..tensor import Tensor
+from .axes import pair_of
 from .choice import where
 from .indexing import gather
 from .operands import floating
@@ -86,16 +87,6 @@ class WindowSpread(Function):
         return WindowSum(self.windows)(gx)
 
 
-def _pair(op: str, argument: str, value: Any, least: int = 1) -> Pair:
-    numbers = (value,) if isinstance(value, int) else tuple(value)
-    if len(numbers) not in (1, 2) or min(numbers) < least:
-        raise ValueError(
-            f"{op}: {argument}={value!r} must be a whole number of at least {least}, or a pair of "
-            "them"
-        )
-    return int(numbers[0]), int(numbers[-1])
-
-
 def _windows(
     op: str,
     x: Tensor,
@@ -108,9 +99,9 @@ def _windows(
     """The windows that torch takes; with ceil_mode also one that runs over the far edge."""
     if x.ndim not in (3, 4):
         raise ValueError(f"{op}: the input {x.shape} must be (N, C, H, W) or (C, H, W)")
-    kernel = _pair(op, "kernel_size", kernel_size)
-    s = kernel if stride is None or stride == () else _pair(op, "stride", stride)
-    pads, d = _pair(op, "padding", padding, 0), _pair(op, "dilation", dilation)
+    kernel = pair_of(op, "kernel_size", kernel_size)
+    s = kernel if stride is None or stride == () else pair_of(op, "stride", stride)
+    pads, d = pair_of(op, "padding", padding, 0), pair_of(op, "dilation", dilation)
     out = []
     for a in (0, 1):
         n, span = x.shape[a - 2], d[a] * (kernel[a] - 1) + 1

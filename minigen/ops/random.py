@@ -41,19 +41,27 @@ def dropout(
         raise ValueError(
             "dropout: give the generator that decides what is dropped, rng=minigen.Generator(seed)"
         )
+    rng = _ours("dropout", rng)
     xp = namespace_of(x.data)
     kept = xp.asarray(rng.uniform(x.shape, np.float32) >= p)
     return x * Tensor(kept * x.dtype.type(1 / (1 - p)))
 
 
+def _ours(op: str, rng: Any) -> Any:
+    """The generator, if it is one of ours: NumPy's take other arguments by the same names."""
+    if not hasattr(rng, "uniform") or type(rng).__module__.startswith("numpy"):
+        raise TypeError(f"{op}: rng is a {type(rng).__name__}; give rng=minigen.Generator(seed)")
+    return rng
+
+
 def rand(*size: Any, rng: Generator, dtype: Any = np.float32) -> Tensor:
     """A tensor of this shape, uniform in [0, 1)."""
-    return Tensor(rng.uniform(sizes(size), dtype))
+    return Tensor(_ours("rand", rng).uniform(sizes(size), dtype))
 
 
 def randn(*size: Any, rng: Generator, dtype: Any = np.float32) -> Tensor:
     """A tensor of this shape, standard normal."""
-    return Tensor(rng.normal(sizes(size), dtype))
+    return Tensor(_ours("randn", rng).normal(sizes(size), dtype))
 
 
 def rand_like(input: Tensor, *, rng: Generator) -> Tensor:

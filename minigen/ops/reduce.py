@@ -88,10 +88,16 @@ class Mean(Sum):
         return super().backward(gy / self.count)
 
 
+def _counted(x: Tensor) -> Tensor:
+    """Integers and bools as int64, whatever their width and sign; the rest as it is."""
+    data = getattr(x.data, "dtype", None)
+    return to(x, np.int64) if data is not None and data.kind in "iub" else x
+
+
 @either_names
 def sum(input: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Σ x over the axes; 0 over none. Integers and bools give int64."""
-    x = input if dtype is None else to(input, dtype)
+    x = _counted(input) if dtype is None else to(input, dtype)
     return Sum(axes_of("sum", dim, x.ndim), keepdim)(x)
 
 
@@ -121,6 +127,8 @@ def var(
         dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased else 0
+    if input.dtype.kind != "f":
+        raise TypeError(f"var: the tensor is {input.dtype}; convert it first, x.to('float32')")
     axes = axes_of("var", dim, input.ndim)
     centred = input - mean(input, axes, True) if axes else input - input
     n = _count(input, axes)
@@ -197,8 +205,8 @@ class CumSum(Function):
 
 @either_names
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """y[i] = Σ_{j ≤ i} x[j] along an axis."""
-    x = input if dtype is None else to(input, dtype)
+    """y[i] = Σ_{j ≤ i} x[j] along an axis. Integers and bools give int64."""
+    x = _counted(input) if dtype is None else to(input, dtype)
     return CumSum(axis_of("cumsum", dim, x.ndim))(x)
 
 
@@ -349,4 +357,6 @@ def norm(input: Tensor, p: float | str = "fro", dim: Axes = None, keepdim: bool 
         return sum(size, dim, keepdim)
     if isinstance(p, str) or p <= 0:
         raise ValueError(f"norm: p={p!r} must be 'fro', a positive number, or ±inf")
-    return sum(size**p, dim, keepdim) ** (1 / p)
+    total = sum(size**p, dim, keepdim)
+    flat = total.data == 0  # where the root's slope is infinite, that of the norm is 0
+    return where(flat, 0.0, where(flat, 1.0, total) ** (1 / p)) if flat.any() else total ** (1 / p)

@@ -11,7 +11,7 @@ from minigen_kernels import empty, namespace_of
 
 from ..function import Function, broadcast_to
 from ..tensor import Tensor
-from .axes import axes_of, axis_of, either_names
+from .axes import axes_of, axis_of, either_names, one_or_many
 from .choice import where
 from .indexing import gather, getitem, one_hot, scatter_add
 from .operands import common_dtype
@@ -48,11 +48,14 @@ def sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple([operator.index(n) for n in shape])
 
 
+@one_or_many("shape")
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements in another shape; one size may be -1, and follows from the others."""
     new = sizes(shape)
     if new == input.shape:
         return input
+    if min(new, default=0) < -1:
+        raise ValueError(f"reshape: {new} holds a size below -1")
     try:
         return Reshape(new)(input)
     except ValueError:
@@ -106,6 +109,7 @@ class Permute(Function):
         return Permute(tuple(back))(gy)
 
 
+@one_or_many("dims")
 def permute(input: Tensor, *dims: Any) -> Tensor:
     """Axis i of the result is axis dims[i] of the input."""
     axes = tuple(axis_of("permute", a, input.ndim) for a in sizes(dims))
@@ -148,6 +152,7 @@ def expand(input: Tensor, *sizes_: Any) -> Tensor:
     return broadcast_to(input, tuple(m if n == -1 else n for n, m in zip(new, old, strict=True)))
 
 
+@one_or_many("dims")
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """The whole tensor laid out dims[i] times along axis i; missing counts in front are 1."""
     counts = sizes(dims)
@@ -192,6 +197,7 @@ class Flip(Function):
         return Flip(self.axes)(gy)
 
 
+@one_or_many("dims")
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """The axes reversed."""
     named = sizes(dims)

@@ -49,6 +49,14 @@ def slope(f, *values):
         (F.softplus, (-1000.0, 0.0, 1000.0), [0, 0.5, 1]),
         (F.sigmoid, (-1000.0, 0.0, 1000.0), [0, 0.25, 0]),
         (F.silu, (-1000.0, 0.0, 1000.0), [0, 0.5, 1]),
+        # What is cut off has slope 0, also below a root whose slope at 0 is infinite.
+        (lambda x: F.sqrt(F.relu(x)), (-1.0, 0.0, 4.0), [0, 0, 0.25]),
+        (lambda x: F.sqrt(F.maximum(x, 0.0)), (-1.0, 4.0), [0, 0.25]),
+        (lambda x: F.sqrt(-F.minimum(x, 0.0)), (1.0, -4.0), [0, -0.25]),
+        (lambda x: F.sqrt(F.clamp(x, min=0.0)), (-1.0, 4.0), [0, 0.25]),
+        (lambda x: F.sqrt(F.sign(x) - 1), (1.0,), [0]),
+        (lambda x: F.sqrt(x**0 - 1), (1.0,), [0]),
+        (lambda x: x.norm(3), (0.0, 0.0), [0, 0]),
     ],
 )
 def test_slopes_at_kinks_ties_and_extremes(f, at, expected):
@@ -61,6 +69,16 @@ def test_functions_that_must_not_overflow_do_not():
     np.testing.assert_allclose(F.logsigmoid(x).numpy()[:2], [-1e4, -50])
     assert F.log_softmax(x, 0).numpy()[-1] == 0 and F.softmax(x, 0).numpy()[0] == 0
     assert F.logsumexp(x, 0).item() == 1e4
+
+
+def test_small_slopes_and_losses_keep_their_digits():
+    np.testing.assert_allclose(slope(F.elu, -25.0, -40.0), np.exp([-25.0, -40.0]), rtol=1e-14)
+    x = Tensor(np.array([-22.0, -30.0]), requires_grad=True)
+    zero = Tensor(np.zeros(2))
+    loss = F.binary_cross_entropy_with_logits(x, zero, reduction="none")
+    np.testing.assert_allclose(loss.numpy(), np.log1p(np.exp(x.numpy())), atol=4e-15)
+    (g,) = grad(loss.sum(), x)
+    np.testing.assert_allclose(g.numpy(), 1 / (1 + np.exp(-x.numpy())), atol=2e-16)
 
 
 def test_infinities_are_values_not_warnings():
@@ -109,7 +127,28 @@ def test_reductions_by_their_definition():
 
 def test_whole_numbers_are_counted_in_int64():
     i = Tensor(np.array([[True, False], [True, True]]))
-    assert i.sum().item() == 3 and i.sum().dtype == i.prod().dtype == i.cumsum(0).dtype == np.int64
+    assert i.sum().item() == 3
+    for dtype in (bool, np.uint8, np.int16, np.int32):
+        whole = i.to(dtype)
+        assert whole.sum().dtype == whole.prod().dtype == whole.cumsum(0).dtype == np.int64
+
+
+def test_sizes_and_axes_are_given_by_position_or_by_name():
+    x = variable(2, 3)
+    a = x.numpy()
+    for ours, numpys in (
+        (F.reshape(x, shape=(3, 2)), a.reshape(3, 2)),
+        (F.reshape(input=x, shape=-1), a.reshape(-1)),
+        (F.permute(x, dims=(1, 0)), a.T),
+        (x.flip(dims=[0, 1]), a[::-1, ::-1]),
+        (F.flip(x, dims=1), a[:, ::-1]),
+        (F.tile(x, dims=(2, 1)), np.tile(a, (2, 1))),
+        (F.roll(x, shifts=1, dims=0), np.roll(a, 1, 0)),
+        (x.sum(np.int64(1)), a.sum(1)),
+    ):
+        np.testing.assert_allclose(ours.numpy(), numpys)
+    with pytest.raises(TypeError, match="flip: give dims once"):
+        F.flip(x, 0, dims=1)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +239,52 @@ def test_whole_numbers_are_counted_in_int64():
         (lambda x: F.dropout(x), ValueError, r"dropout: .*rng=minigen.Generator"),
         (lambda x: F.dropout(x, 1.5), ValueError, "p=1.5"),
         (lambda x: F.clamp(x), ValueError, "clamp: give min, max or both"),
+        (lambda x: F.reshape(x, (-2, 3)), ValueError, r"reshape: \(-2, 3\) holds a size below -1"),
+        (lambda x: F.index_select(x, 0, Tensor([[0]])), TypeError, r"int64 of shape \(1, 1\).*row"),
+        (lambda x: F.index_select(x, 0, Tensor([0.5])), TypeError, "index_select: .* float64"),
+        (lambda x: F.index_select(x, 0, Tensor([2])), IndexError, "index_select: .* has 2 places"),
+        (lambda x: Tensor([1, 2]).var(), TypeError, "var: the tensor is int64"),
+        (lambda x: F.max_pool2d(x[None], 2.5), ValueError, "kernel_size=2.5 must be a whole num"),
+        (
+            lambda x: F.avg_pool2d(x[None], (1.5, 2)),
+            ValueError,
+            r"kernel_size=\(1.5, 2\) must be a whole number of at least 1, or a pair",
+        ),
+        (lambda x: F.interpolate(x[None], 2, antialias=True), ValueError, "antialias=True is not"),
+        (
+            lambda x: F.interpolate(x[None], 2, recompute_scale_factor=True),
+            ValueError,
+            "recompute_scale_factor goes with scale_factor",
+        ),
+        (
+            lambda x: F.interpolate(x[None], scale_factor=-2),
+            ValueError,
+            r"shape \(1, 2, 3\) cannot be resized to \(-6,\)",
+        ),
+        (lambda x: F.embedding(Tensor([0]), x, sparse=True), ValueError, "sparse=True is not"),
+        (
+            lambda x: F.cross_entropy(x, x, ignore_index=1),
+            ValueError,
+            "ignore_index=1 goes with class indices; the target holds probabilities",
+        ),
+        (
+            lambda x: F.mse_loss(x, x, weight=x[0]),
+            ValueError,
+            r"mse_loss: the weight \(3,\) must have the input's \(2, 3\)",
+        ),
+        (
+            lambda x: F.scaled_dot_product_attention(
+                x.expand(3, 2, 3), x.expand(2, 2, 3), x.expand(2, 2, 3), enable_gqa=True
+            ),
+            ValueError,
+            r"query \(3, 2, 3\) as in key and value \(2, 2, 3\), or a multiple",
+        ),
+        (
+            lambda x: F.dropout(x, rng=np.random.default_rng(0)),
+            TypeError,
+            r"dropout: rng is a Generator; give rng=minigen.Generator\(seed\)",
+        ),
+        (lambda x: F.randn(2, rng=3), TypeError, "randn: rng is a int; give"),
         (lambda x: Tensor([1, 2]) ** -1, ValueError, "no integer power -1"),
     ],
 )
@@ -228,6 +313,12 @@ def test_indexing_is_numpys_and_its_slope_counts_every_use():
         np.testing.assert_array_equal(grad(y.sum(), x)[0].numpy(), counts)
     np.testing.assert_array_equal(x[x > 0].numpy(), a[mask])
     np.testing.assert_array_equal(x[Tensor([2, 0]), Tensor(1)].numpy(), a[[2, 0], 1])
+
+
+def test_index_select_of_and_by_numbers():
+    x = variable(3, 2)
+    np.testing.assert_array_equal(F.index_select(x, 0, Tensor(1)).numpy(), x.numpy()[1:2])
+    assert F.index_select(variable(), 0, Tensor([0])).shape == ()
 
 
 def test_gather_and_scatter_add_are_adjoint():
@@ -303,6 +394,9 @@ def test_interpolate_by_its_definition():
     np.testing.assert_allclose(y[0], [0, 0.25, 0.75, 1])
     y = F.interpolate(x, 3, mode="bilinear", align_corners=True).numpy()[0, 0]
     np.testing.assert_allclose(y, [[0, 0.5, 1], [1, 1.5, 2], [2, 2.5, 3]])
+    for size in (4, 3):  # whole factors are another path
+        y = F.interpolate(Tensor(np.full((1, 1, 2, 2), 7, np.uint8)), size)
+        assert y.dtype == np.uint8 and (y.numpy() == 7).all() and y.shape == (1, 1, size, size)
 
 
 def test_embedding_looks_rows_up_and_leaves_the_padding_row_alone():
@@ -314,6 +408,19 @@ def test_embedding_looks_rows_up_and_leaves_the_padding_row_alone():
     np.testing.assert_array_equal(
         grad(F.embedding(tokens, w).sum(), w)[0].numpy()[:, 0], [1, 2, 0, 1]
     )
+
+
+def test_embedding_shortens_long_rows_and_weighs_by_how_often_they_are_named():
+    w = Tensor(np.array([[3.0, 4.0], [0.3, 0.4], [6.0, 8.0]]), requires_grad=True)
+    tokens = Tensor(np.array([0, 1, 0]))
+    y = F.embedding(tokens, w, max_norm=1.0, scale_grad_by_freq=True)
+    np.testing.assert_allclose(y.numpy(), [[0.6, 0.8], [0.3, 0.4], [0.6, 0.8]], rtol=1e-6)
+    np.testing.assert_array_equal(w.numpy()[2], [6, 8])  # was not looked up
+    np.testing.assert_array_equal(grad(y.sum(), w)[0].numpy(), [[1, 1], [1, 1], [0, 0]])
+    loss = (w * w).sum()
+    F.embedding(Tensor(np.array([2])), w, max_norm=1.0)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        grad(loss, w)
 
 
 def test_one_hot_counts_classes():
