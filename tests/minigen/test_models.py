@@ -1,17 +1,20 @@
 """All models: the registry, and the same bytes in every process."""
 
+import dataclasses
 import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from minigen import Generator, models
+from minigen import Generator, models, training
 from minigen.errors import UsageError
 from minigen.models import dcgan, image_gpt, vae
-from minigen.training import NullRun
+from minigen.training import NullRun, checkpoint
 from tests.minigen.model_helpers import pictures
 
 TINY = {
@@ -67,3 +70,45 @@ def test_a_run_is_the_same_in_every_process_and_under_every_hash_seed():
         for seed in ("1", "2")
     ]
     assert found[0] == found[1] and len(set(found[0])) == 3
+
+
+def run_in(out, name, resume=None):
+    """A run of four steps in a run directory, from the start or from a checkpoint of it."""
+    config = dataclasses.replace(TINY[name], steps=4)
+    fields, found = dataclasses.asdict(config), None
+    if resume is None:
+        folder = training.RunFolder.create(out, name)
+        folder.write_config({"model": name, "config": fields})
+    else:
+        folder = training.RunFolder.open(out)
+        found = training.load_for_resume(resume, name, fields)
+    options = training.RunOptions(sample_every=2, checkpoint_every=1, keep=9)
+    with training.Run(folder, training.RunInfo(name, config=fields), options, resume=found) as run:
+        models.get(name).train(config, pictures(20), Generator(7), run)
+
+
+def left_behind(out):
+    """Every number of the last checkpoint, the metrics but for their times, and the samples."""
+    arrays, tree = checkpoint.pack(checkpoint.load(checkpoint.find(out)).state)
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    samples = [*sorted((out / "samples").iterdir()), out / "samples.gif"]
+    return (
+        tree,
+        {key: array.tobytes() for key, array in arrays.items()},
+        [{k: v for k, v in row.items() if k != "seconds"} for row in rows],
+        {path.name: path.read_bytes() for path in samples},
+    )
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_run_resumed_at_any_step_is_the_unbroken_one(name, tmp_path, monkeypatch):
+    """Weights, averages, batch-norm statistics, optimisers, random numbers, order of the data."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    run_in(tmp_path / "whole", name)
+    expected = left_behind(tmp_path / "whole")
+    assert len(expected[2]) == 4 and len(expected[3]) == 3
+    for step in (1, 2, 3):
+        again = tmp_path / f"from-{step}"
+        shutil.copytree(tmp_path / "whole", again)
+        run_in(again, name, resume=again / f"ckpt/step-{step:06d}.safetensors")
+        assert left_behind(again) == expected
