@@ -13,7 +13,9 @@ from facade import doors, to_torch
 from minigen import Tensor, grad
 from minigen.testing import cases_nn
 
-POINTS = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 20.0, -20.0, 30.0, 100.0, -100.0])
+POINTS = np.array(
+    [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 20.0, -20.0, 22.0, -22.0, 30.0, 100.0, -100.0]
+)
 TIES = np.array([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0], [0.0, 3.0, 3.0], [-1.0, -1.0, -1.0]])
 
 ONE: dict[str, Callable[[Any, Any], Any]] = {
@@ -45,6 +47,15 @@ ONE: dict[str, Callable[[Any, Any], Any]] = {
     "logsumexp": lambda F, x: F.logsumexp(x, 0),
     "softmax": lambda F, x: F.softmax(x, 0),
     "log_softmax": lambda F, x: F.log_softmax(x, 0),
+    "root-of-relu": lambda F, x: F.sqrt(F.relu(x)),
+    "root-of-maximum": lambda F, x: F.sqrt(F.maximum(x, x.detach() * 0)),
+    "root-of-minimum": lambda F, x: F.sqrt(-F.minimum(x, x.detach() * 0)),
+    "root-of-a-constant": lambda F, x: F.sqrt(F.pow(x, 0) - 1),
+    "norm-3-of-nothing": lambda F, x: F.norm(x[:2], 3),
+    "bce-of-0": lambda F, x: F.binary_cross_entropy_with_logits(
+        x, x.detach() * 0, reduction="none"),
+    "bce-of-1": lambda F, x: F.binary_cross_entropy_with_logits(
+        x, x.detach() * 0 + 1, reduction="none", pos_weight=(x.detach() * 0 + 3)),
 }
 TIED: dict[str, Callable[[Any, Any], Any]] = {
     "amax": lambda F, x: F.amax(x, 1),
@@ -75,3 +86,27 @@ def test_edge_is_torchs(name: str) -> None:
         (g,) = grad(y, [x], Tensor(c))
         (g_torch,) = torch.autograd.grad(y_torch, x_torch, to_torch(c))
         np.testing.assert_allclose(g.numpy(), g_torch.numpy(), rtol=1e-10, atol=1e-12)
+
+
+# What no difference quotient shows: rows shortened in place, gradients divided by a count.
+LOOKUPS: dict[str, dict[str, Any]] = {
+    "max_norm": {"max_norm": 1.0},
+    "max_norm, norm_type": {"max_norm": 0.5, "norm_type": 1.0},
+    "scale_grad_by_freq": {"scale_grad_by_freq": True},
+    "padding_idx": {"padding_idx": -2, "scale_grad_by_freq": True},
+}
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_lookup_is_torchs(name: str) -> None:
+    rng = np.random.default_rng(0)
+    w, tokens, c = rng.standard_normal((4, 3)), rng.integers(0, 4, 7), rng.standard_normal((7, 3))
+    ours, theirs = Tensor(w.copy(), requires_grad=True), to_torch(w).requires_grad_()
+    with doors():
+        y = cases_nn.F.embedding(Tensor(tokens), ours, **LOOKUPS[name])
+        y_torch = cases_nn.F.embedding(to_torch(tokens), theirs, **LOOKUPS[name])
+    np.testing.assert_allclose(y.numpy(), y_torch.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-12)
+    (g,) = grad(y, [ours], Tensor(c))
+    (g_torch,) = torch.autograd.grad(y_torch, theirs, to_torch(c))
+    np.testing.assert_allclose(g.numpy(), g_torch.numpy(), rtol=1e-12, atol=1e-15)
