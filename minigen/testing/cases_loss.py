@@ -57,6 +57,27 @@ def bce(draw: Any) -> Any:
     return f, (x, target), right
 
 
+def _weighted(name: str, far: Any, loss: Any) -> None:
+    @CASES.case(name, "weighted")
+    def parts(draw: Any) -> Any:
+        how, shape = draw(REDUCTIONS), draw(some.shapes(0, 3, zero=False))
+        x, target = draw(some.arrays(shape, far(0.05))), draw(some.arrays(shape, far(0.15)))
+        weight = draw(some.arrays(shape, some.positive))
+
+        def f(x: Any, t: Any, w: Any) -> Any:
+            return getattr(F, name)(x, t, reduction=how, weight=w)
+
+        def right(x: Any, t: Any, w: Any) -> Any:
+            losses = w * loss(x - t)
+            return losses.sum() / w.sum() if how == "mean" else reduced(losses, how)
+
+        return f, (x, target, weight), right
+
+
+_weighted("mse_loss", some.grid, np.square)
+_weighted("l1_loss", some.grid, np.abs)
+
+
 def _classes(draw: Any) -> tuple[Any, Any, Any]:
     """Logits (C), (N, C) or (N, C, ...), targets without the class axis, and class weights."""
     classes, lead = draw(st.integers(1, 5)), draw(some.shapes(0, 1, zero=False))

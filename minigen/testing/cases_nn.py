@@ -106,7 +106,7 @@ def avg_pool2d(draw: Any) -> Any:
     return (lambda x: F.avg_pool2d(x, kernel, **options)), (draw(some.arrays(shape)),)
 
 
-def _padding(mode: str, numpy_mode: str) -> None:
+def _padding(mode: str, numpy_mode: Any) -> None:
     @CASES.case("pad", mode)
     def parts(draw: Any) -> Any:
         shape = draw(some.shapes(4, 4, zero=mode == "constant", largest=4))
@@ -200,6 +200,24 @@ def attention_dropout(draw: Any) -> Any:
         return F.scaled_dot_product_attention(q, k, v, mask, 0.4, rng=rng, **options)
 
     return f, (q, k, v, *mask)
+
+
+@CASES.case("scaled_dot_product_attention", "shared heads")
+def attention_shared(draw: Any) -> Any:
+    t, s, d, n = (draw(st.integers(1, 3)) for _ in range(4))
+    lead, heads, causal = draw(some.shapes(0, 1, largest=2)), draw(st.integers(1, 2)), draw(
+        st.booleans())
+    q = draw(some.arrays((*lead, heads * n, t, d)))
+    k, v = draw(some.arrays((*lead, heads, s, d))), draw(some.arrays((*lead, heads, s, d)))
+
+    def f(q: Any, k: Any, v: Any) -> Any:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
+
+    def right(q: Any, k: Any, v: Any) -> Any:
+        k, v = np.repeat(k, n, -3), np.repeat(v, n, -3)
+        return weights_of(q, k, None, {"is_causal": causal}) @ v
+
+    return f, (q, k, v), right
 
 
 @CASES.case("attention_weights")
