@@ -176,23 +176,29 @@ def test_a_signal_saves_and_says_how_to_go_on(unbroken, tmp_path, number):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send a child")
 def test_a_second_signal_ends_it_at_once(tmp_path):
     out = tmp_path / "run"
-    toy_run.start(out, steps=3)
-    process = launch(out, "--resume", "--steps", 12, "--sleep", 20)
-    wait_for_lock(out)
-    time.sleep(0.5)
+    hold = tmp_path / "hold"
+    toy_run.start(out, steps=3, hold=str(hold))
+    process = launch_held(out, hold, "--resume", "--steps", 12)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    began = time.monotonic()
+    assert process.stderr is not None
+    while "once more to quit" not in process.stderr.readline():
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    code, _ = finish(process)
-    assert code == -signal.SIGINT and time.monotonic() - began < 5
+    code, _ = finish(process)  # although nothing lets the step end
+    assert code == -signal.SIGINT
     assert checkpoint.load(checkpoint.find(out)).step == 3
 
 
-def wait_for_lock(out: Path) -> None:
+def launch_held(out: Path, hold: Path, *words: object) -> subprocess.Popen:
+    """A process that is in the middle of a step, and stays there until `hold` is removed."""
+    hold.with_suffix(".held").unlink(missing_ok=True)
+    hold.touch()
+    process = launch(out, "--hold", json.dumps(str(hold)), *words)
     deadline = time.monotonic() + 300
-    while not (out / "lock").read_text() and time.monotonic() < deadline:
+    while not hold.with_suffix(".held").exists():
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
+    return process
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -211,11 +217,11 @@ def test_killed_at_any_moment_it_resumes_exactly(unbroken, tmp_path, seed):
 
 def test_two_processes_do_not_share_a_directory(tmp_path):
     out = tmp_path / "run"
-    first = launch(out, "--sleep", 0.2)
-    wait_for_steps(out, 1)
+    first = launch_held(out, tmp_path / "hold")
     for words in ([], ["--resume"]):
         code, said = finish(launch(out, *words))
         assert code == 1 and "in use by process" in said and str(first.pid) in said
+    (tmp_path / "hold").unlink()
     assert finish(first)[0] == 0
 
 

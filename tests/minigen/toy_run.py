@@ -64,12 +64,21 @@ def train(config: dict, run) -> Toy:
         toy.count += 1
         if config["sleep"]:
             time.sleep(config["sleep"])
+        if config["hold"]:
+            hold_while(Path(config["hold"]))
         run.log(loss=float("nan") if step == config["nan_at"] else np.square(toy.w).mean())
     run.result(count=toy.count)
     return toy
 
 
-DEFAULTS = {"seed": 3, "size": 64, "steps": 12, "sleep": 0.0, "nan_at": -1}
+def hold_while(path: Path) -> None:
+    """Say that a step has begun, by path.held, and stay in it for as long as `path` exists."""
+    path.with_suffix(".held").touch()
+    while path.exists():
+        time.sleep(0.01)
+
+
+DEFAULTS = {"seed": 3, "size": 64, "steps": 12, "sleep": 0.0, "nan_at": -1, "hold": ""}
 
 
 def start(out: Path, *, resume: Path | None = None, progress=None, options=None, **changes):
