@@ -35,10 +35,12 @@ def main(argv: list[str]) -> int:
 
 
 def _list() -> int:
-    for row in data.available():
-        where = str(row.folder) if row.folder else ("built in" if row.present else "not here")
+    rows = data.available()
+    places = [str(r.folder) if r.folder else "built in" if r.present else "not here" for r in rows]
+    width = max(map(len, places))
+    for row, where in zip(rows, places, strict=True):
         size = f"{row.megabytes} MB" if row.megabytes else "-"
-        out(f"{row.name:<16} {size:>7}  {where:<24} {row.what}")
+        out(f"{row.name:<16} {size:>7}  {where:<{width}}  {row.what}")
     out(f"\nfiles are looked for in {data.data_root()}; minigen data fetch NAME gets them")
     return 0
 

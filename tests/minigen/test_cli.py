@@ -167,6 +167,21 @@ def test_wrong_words_exit_2_with_a_suggestion(minigen, words, parts):
     refused(minigen(*words), 2, *parts)
 
 
+def test_the_list_of_data_is_a_table(minigen, monkeypatch, tmp_path):
+    folder = tmp_path / "a folder with quite a long name" / "mnist"
+    folder.mkdir(parents=True)
+    for split in ("train", "t10k"):
+        for what in ("images-idx3", "labels-idx1"):
+            (folder / f"{split}-{what}-ubyte").write_bytes(b"")
+    monkeypatch.setenv("MINIGEN_DATA", str(folder.parent))
+    code, said, _ = minigen("data", "list")
+    rows = said.partition("\n\n")[0].splitlines()
+    assert code == 0 and len(rows) == 7 and str(folder) in said and "not here" in said
+    marks = ("drawn", "handwritten", "articles", "cursive", "photographs", "MNIST in black")
+    starts = {min(row.find(mark) for mark in marks if mark in row) for row in rows}
+    assert len(starts) == 1  # every description begins in the same column
+
+
 def test_cuda_without_a_gpu_names_the_install_line(minigen, monkeypatch):
     monkeypatch.setattr(environment.shutil, "which", lambda name: None)
     refused(minigen("train", "toy", "--device", "cuda"), 1, "nvidia-smi", "pip install 'minigen[")
