@@ -50,7 +50,7 @@ CALLS = {
     "layer_norm": lambda f: f(ROWS, GAIN, STEP, 1e-5),
     "layer_norm_backward": lambda f: f(ROWS, values(7, 5).T, GAIN, values(5), values(5) ** 2),
     "batch_norm": lambda f: f(MAPS, GAIN3, GAIN3, 1e-5),
-    "batch_norm_backward": lambda f: f(MAPS, values(3, 5, 3).T, GAIN3, GAIN3, GAIN3**2, 1e-5),
+    "batch_norm_backward": lambda f: f(MAPS, values(5, 3, 3).T, GAIN3, GAIN3, GAIN3**2, 1e-5),
     "softmax": lambda f: f(ROWS),
     "softmax_backward": lambda f: f(ROWS, np.abs(ROWS)),
     "cross_entropy": lambda f: f(ROWS, TARGET),
