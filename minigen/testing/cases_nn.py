@@ -208,7 +208,7 @@ def attention_shared(draw: Any) -> Any:
     lead, heads, causal = draw(some.shapes(0, 1, largest=2)), draw(st.integers(1, 2)), draw(
         st.booleans())
     q = draw(some.arrays((*lead, heads * n, t, d)))
-    k, v = draw(some.arrays((*lead, heads, s, d))), draw(some.arrays((*lead, heads, s, d)))
+    k, v = draw(some.arrays((*lead, heads, s, d))), draw(some.arrays((*lead, heads, s, d + 1)))
 
     def f(q: Any, k: Any, v: Any) -> Any:
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
