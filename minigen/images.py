@@ -48,7 +48,7 @@ def to_uint8(images, value_range: tuple[float, float] | None = None) -> np.ndarr
     low, high = value_range or ((-1.0, 1.0) if (x < 0).any() else (0.0, 1.0))
     y = np.rint(np.clip((x - low) / (high - low), 0, 1) * 255).astype(np.uint8)
     if broken.any():
-        y = np.where(broken.any(axis=3, keepdims=True), np.uint8(NAN_COLOUR), y)
+        y = np.where(broken.any(axis=3, keepdims=True), np.array(NAN_COLOUR, np.uint8), y)
     return y
 
 
