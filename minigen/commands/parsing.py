@@ -25,7 +25,7 @@ def parse(kind: type[T], argv: list[str], command: str, default: T | None = None
     keep_stderr = contextlib.nullcontext() if wants_help else contextlib.redirect_stderr(said)
     try:
         with keep_stderr:
-            made, unknown = tyro.cli(
+            parsed: Any = tyro.cli(
                 kind,
                 prog=f"minigen {command}",
                 args=argv,
@@ -33,6 +33,7 @@ def parse(kind: type[T], argv: list[str], command: str, default: T | None = None
                 return_unknown_args=True,
                 config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
             )
+            made, unknown = parsed
     except SystemExit as error:
         if error.code in (0, None):
             raise

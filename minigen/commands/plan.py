@@ -190,7 +190,7 @@ def _from_stored(
 
 def config_from(module: Any, stored: dict, where: Path) -> Any:
     """The model's configuration out of a config.toml's values."""
-    default = next(iter(module.PRESETS.values()))
+    default: Any = next(iter(module.PRESETS.values()))
     _known_only(stored["config"], [f.name for f in dataclasses.fields(default)], "config", where)
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["config"].items()}
     for name, value in values.items():

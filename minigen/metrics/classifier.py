@@ -141,8 +141,8 @@ def _fingerprint(data: ImageSet) -> str:
     """The set's name and 16 hexadecimal digits of its bytes and of what is trained on them."""
     digest = hashlib.sha256(repr((RECIPE, WIDTH, HIDDEN, BATCH, LR, EPOCHS)).encode())
     digest.update(repr((data.images.shape, data.n_classes)).encode())
-    digest.update(np.ascontiguousarray(data.images))
-    digest.update(np.ascontiguousarray(data.labels))
+    digest.update(np.ascontiguousarray(data.images).data)
+    digest.update(np.ascontiguousarray(data.labels).data)
     name = "".join(c if c.isalnum() else "-" for c in data.name)
     return f"{name}-{digest.hexdigest()[:16]}"
 

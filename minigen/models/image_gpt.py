@@ -169,6 +169,8 @@ class Cache:
 class ImageGPT(nn.Module):
     """Context (B, T, 4) at positions (T,) → logits (B, T, levels) of the pixels there."""
 
+    palette: Tensor  # the colours of the tokens, (levels, C) in [-1, 1]
+
     def __init__(self, config: Config, *, rng: Any):
         self.config = config
         d = config.width

@@ -67,7 +67,7 @@ class Conv2dWeight(Function):
 
     name = "conv2d_weight"
 
-    def __init__(self, kernel_size: Pair, **geometry: Any):
+    def __init__(self, kernel_size: Sequence[int], **geometry: Any):
         self.kernel_size = kernel_size
         self.geometry = geometry
 

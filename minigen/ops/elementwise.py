@@ -156,8 +156,7 @@ class Pow(Function):
 
 def pow(input: Operand, exponent: Operand) -> Tensor:
     """xʸ, broadcast; the slope at x = 0 is that of torch."""
-    number = isinstance(exponent, (numbers.Number, np.generic)) and isinstance(input, Tensor)
-    if not number:
+    if not (isinstance(exponent, (numbers.Number, np.generic)) and isinstance(input, Tensor)):
         return apply(Pow(), input, exponent)
     p: Any = exponent.item() if isinstance(exponent, np.generic) else exponent
     x = input if input.dtype.kind == "f" or isinstance(p, int) else to(input, np.float32)

@@ -138,9 +138,8 @@ def arrays(
     fill: Callable[[np.random.Generator, Shape], np.ndarray] = normal,
 ) -> np.ndarray:
     """A float64 array of this shape, in any memory layout."""
-    if isinstance(shape, st.SearchStrategy):
-        shape = draw(shape)
-    return draw(laid_out(fill(draw(rngs()), shape)))
+    size: Shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
+    return draw(laid_out(fill(draw(rngs()), size)))
 
 
 @st.composite
