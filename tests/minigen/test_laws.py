@@ -286,8 +286,8 @@ def test_losses_agree_with_each_other(n, classes, rng):
 
 
 ONE_EACH = {
-    "mse": F.mse_loss,
-    "l1": F.l1_loss,
+    "mse": lambda x, y, how: F.mse_loss(x, y, reduction=how),
+    "l1": lambda x, y, how: F.l1_loss(x, y, reduction=how),
     "bce": lambda x, y, how: F.binary_cross_entropy_with_logits(x, y, reduction=how),
     "kl": lambda x, y, how: F.gaussian_kl(x, y, reduction=how),
 }
