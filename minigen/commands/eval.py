@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+import sys
 from typing import Any, Literal
 
 from ..cli import out
@@ -53,6 +55,9 @@ def main(argv: list[str]) -> int:
     name = options.data or stored["data"]
     data = load_data(name, options.split, _data_options(options, name, stored))
     module.check(config, data.images.shape[1:])
+    # The judge may have to be trained first: say so, and how far it is.
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("minigen").setLevel(logging.INFO)
     results = module.evaluate(model, data, Generator(options.seed))
     facts = {"data": data.name, "split": options.split, "images": len(data), **results}
     if options.json:

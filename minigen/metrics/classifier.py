@@ -1,13 +1,14 @@
 """A small convolutional classifier, trained here: it tells what generated images show.
 
 Trained once per data set and kept in the cache folder, so that every judgement of a set is made by
-the same eyes. On drawn digits it is right in at least 99 of 100, on MNIST too.
+the same eyes. On drawn digits it is right in at least 99 of 100 (`minigen eval` says how often).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -28,7 +29,10 @@ from minigen.tensor import Tensor, grad, no_grad
 WIDTH, HIDDEN = 16, 64  # feature maps of the first layer; units before the last layer
 BATCH, LR = 64, 2e-3  # cosine to 0
 EPOCHS = 4
+REPORTS = 10  # lines that the training leaves in the log
 RECIPE = 1  # part of the file's name: raise it when what is trained changes
+
+_log = logging.getLogger(__name__)
 
 
 class Classifier(nn.Module):
@@ -66,6 +70,8 @@ def train(data: ImageSet, rng: Any, steps: int | None = None) -> Classifier:
         opt.lr = cosine(step, lr=LR, total=total + 1)
         loss = F.cross_entropy(model(Tensor(part.normalised())), Tensor(part.labels))
         opt.step(grad(loss, opt.params))
+        if step * REPORTS // total > (step - 1) * REPORTS // total:
+            _log.info("step %d of %d, loss %.3f", step, total, loss.item())
     return model.eval()
 
 
@@ -127,6 +133,7 @@ def for_data(data: ImageSet, cache: Path | None = None) -> Classifier:
         model = Classifier(channels, size, train_split.n_classes, rng=Generator(0))
         if _loaded(model, path):
             return model.eval()
+    _log.info("training the classifier of %s, once; kept in %s", train_split.name, path.parent)
     model = train(train_split, Generator(0))
     _save(model, path)
     return model

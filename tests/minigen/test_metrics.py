@@ -103,14 +103,20 @@ def test_the_classifier_takes_odd_sizes_and_colours():
     np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
 
 
-def test_the_classifier_is_trained_once_and_again_if_its_file_is_damaged(tmp_path, monkeypatch):
+def test_the_classifier_is_trained_once_and_again_if_its_file_is_damaged(
+    tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO", "minigen")
     data = pictures(20, labels=True)
     first = classifier.for_data(data, tmp_path).state_dict()
+    assert "once; kept in" in caplog.text and "step" in caplog.text
+    caplog.clear()
     (path,) = tmp_path.iterdir()
     train, calls = classifier.train, []
     monkeypatch.setattr(classifier, "train", lambda *a: calls.append(a) or train(*a))
     again = classifier.for_data(data, tmp_path).state_dict()
-    assert not calls and all(np.array_equal(first[name], again[name]) for name in first)
+    assert not calls and not caplog.text
+    assert all(np.array_equal(first[name], again[name]) for name in first)
     path.write_bytes(path.read_bytes()[:100])
     again = classifier.for_data(data, tmp_path).state_dict()
     assert len(calls) == 1 and all(np.array_equal(first[name], again[name]) for name in first)
