@@ -45,6 +45,7 @@ def _train(module: Any, plan: Plan, command: list[str], progress: Progress) -> i
     from .. import environment
 
     environment.threads(options.threads)
+    environment.keep_freed_memory()
     data = load_data(options.data, "train", plan.data_options)
     module.check(config, data.images.shape[1:])
     if options.dry_run:
