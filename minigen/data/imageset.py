@@ -56,7 +56,7 @@ class ImageSet:
 
     def digest(self) -> str:
         """Eight hexadecimal digits of the pictures: other pictures, most likely other digits."""
-        return f"{zlib.crc32(np.ascontiguousarray(self.images)):08x}"
+        return f"{zlib.crc32(np.ascontiguousarray(self.images).data):08x}"
 
     def normalised(self, low: float = -1.0, high: float = 1.0) -> np.ndarray:
         """low + (high - low) · images / 255, float32 (N, C, H, W)."""

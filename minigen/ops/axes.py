@@ -32,11 +32,12 @@ def axes_of(op: str, axes: Axes, ndim: int) -> tuple[int, ...]:
     """The axes counted from the front and in order; None and () stand for all of them."""
     if axes is None:
         return ALL[ndim] if ndim < len(ALL) else tuple(range(ndim))
-    if hasattr(axes, "__index__"):
-        return (axis_of(op, axes, ndim),) if ndim else ()  # type: ignore[arg-type]
-    found = sorted(axis_of(op, a, ndim) for a in axes)
+    named: Any = axes  # an isinstance() that knows every kind of integer would take longer
+    if hasattr(named, "__index__"):
+        return (axis_of(op, named, ndim),) if ndim else ()
+    found = sorted(axis_of(op, a, ndim) for a in named)
     if len(set(found)) != len(found):
-        raise ValueError(f"{op}: an axis is given twice in {tuple(axes)}")
+        raise ValueError(f"{op}: an axis is given twice in {tuple(named)}")
     return tuple(found) if found and ndim else tuple(range(ndim))
 
 

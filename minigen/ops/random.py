@@ -41,9 +41,9 @@ def dropout(
         raise ValueError(
             "dropout: give the generator that decides what is dropped, rng=minigen.Generator(seed)"
         )
-    rng = _ours("dropout", rng)
+    drawn = _ours("dropout", rng)
     xp = namespace_of(x.data)
-    kept = xp.asarray(rng.uniform(x.shape, np.float32) >= p)
+    kept = xp.asarray(drawn.uniform(x.shape, np.float32) >= p)
     return x * Tensor(kept * x.dtype.type(1 / (1 - p)))
 
 
