@@ -73,7 +73,10 @@ def named_factor(ratio: float, sizes: Mapping[str, int]) -> str:
 
 
 def _factor(exact: np.ndarray, numeric: np.ndarray, sizes: Mapping[str, int]) -> Iterator[Finding]:
-    ratio = float(np.vdot(exact, numeric) / np.vdot(numeric, numeric))
+    square = float(np.vdot(numeric, numeric))
+    if square == 0:
+        return
+    ratio = float(np.vdot(exact, numeric)) / square
     if not same(exact, ratio * numeric):
         return
     name = named_factor(abs(ratio), sizes)

@@ -18,7 +18,7 @@ from .table import Example, Table
 __all__ = ["MODEL_CASES"]
 
 MODEL_CASES = Table()
-SEEDS = st.integers(0, 2)  # few: a ReLU near its kink under one of them would show at once
+SEEDS = st.sampled_from([0, 2, 3])  # under 1 the step crosses the kink of a ReLU of the critic
 
 
 def of_parameters(loss: Callable[[], Tensor], *modules: nn.Module) -> Example:
@@ -68,7 +68,9 @@ def _dcgan(half: str) -> None:
     @MODEL_CASES.case("dcgan", half)
     def parts(draw: Any) -> Any:
         seed = draw(SEEDS)
-        config = replace(dcgan.PRESETS["28"], size=8, latent=3, width=2)
+        # Weights larger than in training: a step of the check, which is as large for all weights,
+        # then crosses fewer kinks of the ReLUs.
+        config = replace(dcgan.PRESETS["28"], size=8, latent=3, width=2, init_std=0.5)
         G = dcgan.Generator(config, rng=Generator(seed))
         D = dcgan.Discriminator(config, rng=Generator(seed + 10))
         real = _images(seed, 3, 1, 8, 8)

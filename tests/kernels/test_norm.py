@@ -121,3 +121,17 @@ def test_same_bits_in_another_process():
         "result = (y, mean, var, z, m, s, *f.layer_norm_backward(z, rows, None, m, s),"
         " *f.batch_norm_backward(y + x, x, None, mean, var, 1e-5))\n"
     )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@given(st.integers(0, 9999), st.sampled_from([1, 9]))
+def test_what_is_normalised_alone_has_no_slope(dtype, seed, n):
+    x, gy, weight = np.random.default_rng(seed).standard_normal((3, n)).astype(dtype)
+    rows = x[:, None], gy[:, None]
+    _, mean, rstd = backend_of(x).layer_norm(rows[0], weight[:1], None, EPS)
+    gx, _, _ = backend_of(x).layer_norm_backward(rows[1], rows[0], weight[:1], mean, rstd)
+    np.testing.assert_array_equal(gx, 0)
+    maps = x[None, :, None], gy[None, :, None]  # one image of one pixel: (1, n, 1)
+    _, mean, var = backend_of(x).batch_norm(maps[0], weight, None, EPS)
+    gx, _, _ = backend_of(x).batch_norm_backward(maps[1], maps[0], weight, mean, var, EPS)
+    np.testing.assert_array_equal(gx, 0)

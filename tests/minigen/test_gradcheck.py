@@ -36,6 +36,20 @@ class Scaled(Function):
         return self.spoil(gy * x * 2.0)
 
 
+class Flat(Function):
+    """y = 0 · x, with a backward that says it is x."""
+
+    def forward(self, x):
+        return 0 * x
+
+    def backward(self, gy):
+        return gy
+
+
+def test_a_slope_where_there_is_none_is_described():
+    assert kinds(lambda x: Flat()(x), values(3)) == {"unknown"}
+
+
 def spoiled(spoil):
     return lambda x: Scaled(spoil)(x)
 
