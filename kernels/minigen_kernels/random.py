@@ -189,6 +189,11 @@ class Generator:
         return pairs[:, 0] | (pairs[:, 1] << np.uint64(32))
 
 
+def is_generator(rng: Any) -> bool:
+    """Whether it draws as a Generator does; NumPy's take other arguments by the same names."""
+    return hasattr(rng, "uniform") and not type(rng).__module__.startswith("numpy")
+
+
 def _whole_number(name: str, value: Any) -> int:
     value = operator.index(value)
     if not 0 <= value <= MASK64:

@@ -12,7 +12,7 @@ from ..cli import out
 from ..images import write_atomically
 from ..models.limits import within
 from .parsing import parse
-from .plan import folder_of, is_path, load_data
+from .plan import folder_of, given_data_options, is_path, load_data
 from .sample import load_model, take_run
 
 
@@ -73,9 +73,5 @@ def main(argv: list[str]) -> int:
 def _data_options(options: Options, name: str, stored: dict[str, Any]) -> dict[str, Any]:
     """How to read the data: as the run did, if both are the user's own pictures, or as is said."""
     alike = is_path(name) and is_path(stored["data"])
-    said = {
-        field: value
-        for field in ("image_size", "colour", "skip_broken")
-        if (value := getattr(options, field)) not in (None, False)
-    }
-    return {**(stored.get("data_options", {}) if alike else {}), **said}
+    stored_options = stored.get("data_options", {}) if alike else {}
+    return {**stored_options, **given_data_options(options)}

@@ -13,6 +13,7 @@ from ..models.limits import within
 from .parsing import given, parse
 
 RUNS = Path("runs")
+DATA_OPTIONS = ("image_size", "colour", "skip_broken")  # how the user's own pictures are read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +114,7 @@ def _about(name: str, module: Any) -> str:
 
 def _fresh(name: str, module: Any, options: Options, explicit: dict, argv: list[str]) -> Plan:
     """A new run: the preset fitted to the data, or another run's configuration."""
-    data_options = {
-        field: value
-        for field in ("image_size", "colour", "skip_broken")
-        if (value := getattr(options, field)) not in (None, False)
-    }
+    data_options = given_data_options(options)
     if options.config is None:
         shape = load_data(options.data, "train", data_options).images.shape[1:]
         config = module.config_for(shape, options.preset)
@@ -134,6 +131,12 @@ def _fresh(name: str, module: Any, options: Options, explicit: dict, argv: list[
     )
 
 
+def given_data_options(options: Any) -> dict[str, Any]:
+    """Those of DATA_OPTIONS that the user gave, among the options of a command."""
+    values = {field: getattr(options, field) for field in DATA_OPTIONS}
+    return {field: value for field, value in values.items() if value not in (None, False)}
+
+
 def _resumed(
     name: str, module: Any, options: Options, explicit: dict, argv: list[str], resume: Path
 ) -> Plan:
@@ -143,7 +146,7 @@ def _resumed(
     config, chosen = _from_stored(name, module, stored, explicit, folder)
     now = given(Options, argv)
     began = {**chosen, **stored.get("data_options", {}), "out": folder}
-    for field in ("data", "seed", "preset", "config", "image_size", "colour", "skip_broken", "out"):
+    for field in ("data", "seed", "preset", "config", *DATA_OPTIONS, "out"):
         value, before = getattr(options, field), began.get(field)
         if field == "data":
             value, before = full_name(value), full_name(str(before))
@@ -183,7 +186,7 @@ def _from_stored(
     if "preset" in stored:
         chosen["preset"] = stored["preset"]
     for table, kept in (("run", ("sample_every", "checkpoint_every", "keep")),
-                        ("data_options", ("image_size", "colour", "skip_broken"))):  # fmt: skip
+                        ("data_options", DATA_OPTIONS)):  # fmt: skip
         _known_only(stored.get(table, {}), kept, table, where)
     return dataclasses.replace(config, **explicit), {**chosen, **stored.get("run", {})}
 
@@ -248,9 +251,11 @@ def slug(model: str, data: str) -> str:
 
 def full_name(data: str) -> str:
     """A data set's name, or the whole path of a folder of pictures."""
+    from ..data.catalogue import key_of
+
     if is_path(data):
         return str(Path(data).expanduser().resolve())
-    return data.lower().replace("_", "-")
+    return key_of(data)
 
 
 def is_path(data: str) -> bool:

@@ -27,6 +27,11 @@ class RemoteSet:
     class_names: tuple[str, ...] | None = None
 
 
+def key_of(name: str) -> str:
+    """A set's name as the tables have it: Fashion_MNIST is fashion-mnist."""
+    return name.lower().replace("_", "-")
+
+
 IDX_FILES = {  # split → images, labels
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigen.data.catalogue import CIFAR_FILES, DRAWN, REMOTE, RemoteFile
+from minigen.data.catalogue import CIFAR_FILES, DRAWN, REMOTE, RemoteFile, key_of
 from minigen.data.sources import digest_of, find_file, find_split, set_folders
 from minigen.errors import DataError, DownloadError, UsageError, did_you_mean
 
@@ -68,7 +68,7 @@ def fetch(
     Files that are there already and have the right checksum are left alone. `timeout` is how many
     seconds a mirror may be silent. DownloadError: no mirror has the file, or MINIGEN_OFFLINE.
     """
-    key = name.lower().replace("_", "-")
+    key = key_of(name)
     if key in DRAWN:
         return []
     if key not in REMOTE:

@@ -17,6 +17,7 @@ from minigen.data.catalogue import (
     CIFAR_FILES,
     IDX_FILES,
     REMOTE,
+    key_of,
 )
 from minigen.data.folder import read_folder
 from minigen.data.glyphs import glyphs
@@ -76,15 +77,11 @@ def load(
 
 def is_known(name: str) -> bool:
     """Whether it is the name of an official or a drawn set, which goes before a folder's."""
-    return _key(name) in {**DRAWERS, **REMOTE}
-
-
-def _key(name: str) -> str:
-    return name.lower().replace("_", "-")
+    return key_of(name) in {**DRAWERS, **REMOTE}
 
 
 def _load(name: str, split: str, root: str | Path | None, options: dict) -> ImageSet:
-    key = _key(name)
+    key = key_of(name)
     if key in DRAWERS:
         return DRAWERS[key](split, **_checked(DRAWERS[key], key, options))
     if key in REMOTE:

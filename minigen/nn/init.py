@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from minigen_kernels.random import is_generator
 
 from ..tensor import Tensor
 
@@ -35,8 +36,7 @@ def _set(tensor: Tensor, values: Any) -> Tensor:
 
 def needed(rng: Generator | None, who: str) -> Generator:
     """rng itself, or an error that says where to get one."""
-    # NumPy's generators have a uniform() too, with other arguments.
-    if rng is None or not hasattr(rng, "uniform") or type(rng).__module__.startswith("numpy"):
+    if rng is None or not is_generator(rng):
         got = "none" if rng is None else f"{type(rng).__name__}"
         raise TypeError(
             f"{who} draws random numbers and needs the keyword rng, a minigen.Generator "

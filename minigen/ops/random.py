@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from minigen_kernels import namespace_of
+from minigen_kernels.random import is_generator
 
 from ..tensor import Tensor
 from .operands import floating, refuse_inplace
@@ -48,8 +49,8 @@ def dropout(
 
 
 def _ours(op: str, rng: Any) -> Any:
-    """The generator, if it is one of ours: NumPy's take other arguments by the same names."""
-    if not hasattr(rng, "uniform") or type(rng).__module__.startswith("numpy"):
+    """The generator, if it draws as ours do."""
+    if not is_generator(rng):
         raise TypeError(f"{op}: rng is a {type(rng).__name__}; give rng=minigen.Generator(seed)")
     return rng
 
