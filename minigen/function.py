@@ -81,8 +81,11 @@ class Function:
         except AttributeError:  # asked afterwards, because it is asked of every operation
             _check_tensors(self.name, inputs)
             raise
-        with np.errstate(all="ignore"):  # infinities and NaNs are values; see detect_anomaly()
+        if tape._quiet:
             out = Tensor(self.forward(*[x.data for x in inputs]))
+        else:
+            with np.errstate(all="ignore"):  # infinities and NaNs are values; see detect_anomaly()
+                out = Tensor(self.forward(*[x.data for x in inputs]))
         if self.is_view:
             out.version = inputs[0].version
         if _anomaly:

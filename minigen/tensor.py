@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Tensor", "grad", "is_recording", "no_grad"]
 
 _recording = True
+_quiet = False  # inside a walk, which has switched NumPy's warnings off for all it calls
 
 
 def is_recording() -> bool:
@@ -123,8 +124,7 @@ class Tensor:
             tail += ", requires_grad=True"
         return f"Tensor({text}{tail})".replace("\n", "\n       ")
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = object.__hash__  # by identity: == compares element by element
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -305,7 +305,7 @@ def _walk(
             leads.add(node)
     cotangents: dict[Function | Tensor, Tensor] = {y.node: gy} if y.node in leads else {}
     found = {}
-    with recording(create_graph), np.errstate(all="ignore"):
+    with _walking(create_graph):
         for node in reversed(order):
             g = cotangents.pop(node, None)
             if g is None:
@@ -322,6 +322,26 @@ def _walk(
             if not retain_graph:
                 node.free()
     return found
+
+
+class _walking:
+    """For the length of a walk: the tape on or off, and NumPy's warnings off once for all its
+    operations. A class, because a generator's context costs as much as an operation."""
+
+    def __init__(self, mode: bool):
+        self.mode = mode
+
+    def __enter__(self) -> None:
+        global _recording, _quiet
+        self.before = _recording, _quiet
+        self.warnings = np.errstate(all="ignore")
+        self.warnings.__enter__()
+        _recording, _quiet = self.mode, True
+
+    def __exit__(self, *error: Any) -> None:
+        global _recording, _quiet
+        _recording, _quiet = self.before
+        self.warnings.__exit__(*error)
 
 
 def full_like(x: Tensor, value: float) -> Tensor:

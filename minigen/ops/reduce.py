@@ -53,11 +53,11 @@ class Sum(Function):
         self.axes, self.keepdim = axes, keepdim
 
     def forward(self, x: Any) -> Any:
-        self.kept = _kept(x.shape, self.axes)
         return x.sum(axis=self.axes, keepdims=self.keepdim)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return Spread(self.axes, self.keepdim, self.kept, self.shapes[0])(gy)
+        kept = _kept(self.shapes[0], self.axes)
+        return Spread(self.axes, self.keepdim, kept, self.shapes[0])(gy)
 
 
 class Spread(Function):
