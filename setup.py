@@ -34,8 +34,12 @@ setup(
         "minigen.training",
         "minigen_kernels",
         "minigen_kernels.cpu",
+        "minigen_benchmarks",
     ],
-    package_dir={"minigen_kernels": "kernels/minigen_kernels"},
+    package_dir={
+        "minigen_kernels": "kernels/minigen_kernels",
+        "minigen_benchmarks": "benchmarks",
+    },
     package_data={"minigen": ["py.typed"], "minigen_kernels": ["py.typed"]},
     install_requires=[
         "numpy>=2.0,<2.5",

@@ -23,6 +23,7 @@ COMMANDS = {
     "eval": "measure a run's model on test images",
     "data": "list or fetch data sets",
     "check": "check gradients by their properties",
+    "bench": "measure kernels and models, beside PyTorch",
     "doctor": "report versions, CPU, kernels, cache, GPU",
     "warmup": "compile the kernels now rather than at first use",
 }

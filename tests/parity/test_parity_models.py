@@ -1,5 +1,5 @@
 """A whole training step of a GAN, a VAE and a transformer from equal weights, and weights that
-travel between the libraries as safetensors files: each twin below is idiomatic torch."""
+travel between the libraries as safetensors files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from minigen_kernels.random import Generator
 from torch.nn import functional as TF
 
+from benchmarks.torch_models import Layers, TorchGPT, TorchVAE
 from minigen import Tensor, grad, nn, optim
 from minigen.models import dcgan, image_gpt, vae
 
@@ -23,107 +24,6 @@ VAES = {
     "mlp": vae.Config(hidden=30, size=12, latent=5),
     "conv": vae.Config(network="conv", hidden=30, size=12, latent=5, width=4),
 }
-
-
-# ---- the twins
-
-
-def torch_layers(layers: Any) -> torch.nn.Sequential:
-    """The same layers, from the attributes that both libraries have."""
-    built: list[torch.nn.Module] = []
-    for layer in layers:
-        name = type(layer).__name__
-        if name in ("Conv2d", "ConvTranspose2d"):
-            first, second, *kernel = layer.weight.shape
-            channels = (second, first) if name == "Conv2d" else (first, second)
-            kind = getattr(torch.nn, name)
-            built.append(kind(*channels, kernel, layer.stride, layer.padding, bias=False))
-        elif name == "BatchNorm2d":
-            built.append(torch.nn.BatchNorm2d(len(layer.weight)))
-        else:
-            inplace = {"ReLU": torch.nn.ReLU(), "Tanh": torch.nn.Tanh()}
-            built.append(inplace.get(name, torch.nn.LeakyReLU(0.2)))
-    return torch.nn.Sequential(*built)
-
-
-class Layers(torch.nn.Module):
-    """A network that is one Sequential named `layers`."""
-
-    def __init__(self, ours: Any):
-        super().__init__()
-        self.layers = torch_layers(ours.layers)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
-
-
-class TorchVAE(torch.nn.Module):
-    """pytorch/examples' VAE, and its convolutional sibling."""
-
-    def __init__(self, config: vae.Config):
-        super().__init__()
-        self.config = c = config
-        pixels, w = c.size**2, c.width
-        units = 2 * w * (c.size // 4) ** 2
-        if c.network == "conv":
-            self.conv1 = torch.nn.Conv2d(1, w, 4, 2, 1)
-            self.conv2 = torch.nn.Conv2d(w, 2 * w, 4, 2, 1)
-            self.conv3 = torch.nn.ConvTranspose2d(2 * w, w, 4, 2, 1)
-            self.conv4 = torch.nn.ConvTranspose2d(w, 1, 4, 2, 1)
-        ends = units if c.network == "conv" else pixels
-        self.fc1, self.fc4 = torch.nn.Linear(ends, c.hidden), torch.nn.Linear(c.hidden, ends)
-        self.fc21 = torch.nn.Linear(c.hidden, c.latent)
-        self.fc22 = torch.nn.Linear(c.hidden, c.latent)
-        self.fc3 = torch.nn.Linear(c.latent, c.hidden)
-
-    def losses(self, x: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        conv = self.config.network == "conv"
-        h = TF.relu(self.conv2(TF.relu(self.conv1(x)))) if conv else x
-        h = TF.relu(self.fc1(h.flatten(1)))
-        mu, logvar = self.fc21(h), self.fc22(h)
-        h = self.fc4(TF.relu(self.fc3(mu + torch.exp(0.5 * logvar) * noise)))
-        if conv:
-            side = self.config.size // 4
-            h = TF.relu(h).unflatten(1, (2 * self.config.width, side, side))
-            h = self.conv4(TF.relu(self.conv3(h)))
-        bce = TF.binary_cross_entropy_with_logits(h.flatten(1), x.flatten(1), reduction="sum")
-        return bce, -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
-
-
-class TorchBlock(torch.nn.Module):
-    def __init__(self, d: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = torch.nn.LayerNorm(d), torch.nn.LayerNorm(d)
-        self.qkv, self.out = torch.nn.Linear(d, 3 * d), torch.nn.Linear(d, d)
-        self.mlp_in, self.mlp_out = torch.nn.Linear(d, 4 * d), torch.nn.Linear(4 * d, d)
-
-    def forward(self, h: torch.Tensor) -> torch.Tensor:
-        q, k, v = self.qkv(self.norm1(h)).chunk(3, dim=-1)
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
-        a = TF.scaled_dot_product_attention(q, k, v, is_causal=True)
-        h = h + self.out(a.transpose(1, 2).flatten(2))
-        return h + self.mlp_out(TF.gelu(self.mlp_in(self.norm2(h))))
-
-
-class TorchGPT(torch.nn.Module):
-    def __init__(self, c: image_gpt.Config):
-        super().__init__()
-        d = c.width
-        self.size = c.size
-        self.token = torch.nn.ModuleList(torch.nn.Embedding(c.levels + 1, d) for _ in range(4))
-        self.row, self.column = torch.nn.Embedding(c.size, d), torch.nn.Embedding(c.size, d)
-        self.blocks = torch.nn.ModuleList(TorchBlock(d, c.n_heads) for _ in range(c.layers))
-        self.norm, self.head = torch.nn.LayerNorm(d), torch.nn.Linear(d, c.levels)
-        self.register_buffer("palette", torch.zeros(c.levels, c.channels))
-
-    def forward(self, context: torch.Tensor) -> torch.Tensor:
-        at = torch.arange(self.size**2)
-        h = self.row(at // self.size) + self.column(at % self.size)
-        h = h + sum(table(context[..., i]) for i, table in enumerate(self.token))
-        for block in self.blocks:
-            h = block(h)
-        return self.head(self.norm(h))
 
 
 # ---- equal weights, equal steps

@@ -1,0 +1,162 @@
+"""A contestant in a process of its own, so that the thread pools of two libraries do not fight.
+
+The parent sends ("prepare", case), ("measure", calls) or ("memory", case) and gets an answer, or
+the text of an error, for each.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .cases import Case
+
+PIECE = 0.005  # seconds that a piece of calls lasts about: short, so that few are disturbed
+
+
+class Contestant:
+    """A worker process of one library with a number of threads; close() ends it.
+
+    name: "minigen", "minigen rung 1", "minigen 256 bits", "torch", "torch.compile" or "numpy"; what
+    follows a "#" tells two equal contestants apart.
+    """
+
+    def __init__(self, name: str, threads: int):
+        self.name = name
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(theirs, name.partition("#")[0].strip(), threads), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def ask(self, *message: Any) -> Any:
+        """The worker's answer. RuntimeError: what went wrong there."""
+        try:
+            self._pipe.send(message)
+            kind, value = self._pipe.recv()
+        except (EOFError, BrokenPipeError):
+            raise RuntimeError(f"{self.name}: its process ended unexpectedly") from None
+        if kind == "error":
+            raise RuntimeError(f"{self.name}: {value}")
+        return value
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.terminate()
+
+
+def _serve(pipe: Connection, name: str, threads: int) -> None:
+    side, run = _side(name, threads), None
+    while True:
+        try:
+            what, value = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if what == "prepare":
+                run = None  # the case before goes first, its arrays are large
+                run, answer = _prepare(side, value)
+            elif what == "memory":
+                run, answer = None, _memory(side, value)
+            else:
+                answer = _measure(run, value)
+            pipe.send(("done", answer))
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(last.filename).name}:{last.lineno}"
+            pipe.send(("error", f"{type(error).__name__}: {error} ({where})"))
+
+
+def _side(name: str, threads: int) -> Any:
+    """prepare(case) of this contestant, with its library told how many threads to use."""
+    from minigen.environment import keep_freed_memory
+    from minigen.environment import threads as set_threads
+
+    set_threads(threads)
+    if name.startswith("torch"):
+        import torch
+
+        from . import torch_side
+
+        torch.set_num_threads(threads)
+        return lambda case: torch_side.prepare(case, compiled=name == "torch.compile")
+    if name == "numpy":
+        from . import numpy_side
+
+        return numpy_side.prepare
+    from . import minigen_side
+
+    keep_freed_memory()
+    words = name.split()
+    rung = int(words[2]) if words[1:2] == ["rung"] else None
+    bits = int(words[1]) if words[2:] == ["bits"] else None
+    return lambda case: minigen_side.prepare(case, rung, bits)
+
+
+def _prepare(side: Any, case: Case) -> tuple[Any, dict[str, Any]]:
+    """The function to measure; how long its first call took, what it gave, calls in a piece."""
+    run = side(case)
+    began = time.perf_counter()
+    results = [np.array(x, copy=True) for x in run()]
+    first = time.perf_counter() - began
+    seconds = []
+    for _ in range(4):
+        began = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - began)
+    calls = max(1, min(10_000, round(PIECE / max(min(seconds), 1e-7))))
+    answer = {"first": first, "calls": calls, "marks": [marks(x) for x in results]}
+    return run, answer
+
+
+def marks(x: np.ndarray) -> tuple[tuple[int, ...], float, float]:
+    """Shape, size and direction of a result: enough to tell a wrong one, small enough to send."""
+    flat = x.astype(np.float64).ravel()
+    probe = np.random.default_rng(1).standard_normal(flat.size)
+    norm = float(np.linalg.norm(flat))
+    return x.shape, norm, float(probe @ flat) / max(norm * np.sqrt(flat.size), 1e-30)
+
+
+def _measure(run: Any, calls: int) -> float:
+    """Seconds per call, of so many calls in a row."""
+    began = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - began) / calls
+
+
+def _memory(side: Any, case: Case) -> float:
+    """Peak resident bytes over steps 3 to 10, minus what was resident before step 1.
+
+    A first run of ten steps, thrown away, compiles everything, so that the JIT is not counted.
+    """
+    run = side(case)
+    for _ in range(3):
+        run()
+    run = None
+    run = side(case)
+    before = _resident("VmRSS")
+    for _ in range(2):
+        run()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
+    for _ in range(8):
+        run()
+    return _resident("VmHWM") - before
+
+
+def _resident(field: str) -> float:
+    for line in Path(f"/proc/{os.getpid()}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(field):
+            return 1024.0 * int(line.split()[1])
+    raise OSError(f"{field} is not known on this system")
