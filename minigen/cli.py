@@ -23,6 +23,7 @@ COMMANDS = {
     "eval": "measure a run's model on test images",
     "data": "list or fetch data sets",
     "check": "check gradients by their properties",
+    "lesson": "learn it: lessons in the terminal, exercises, pages",
     "doctor": "report versions, CPU, kernels, cache, GPU",
     "warmup": "compile the kernels now rather than at first use",
 }

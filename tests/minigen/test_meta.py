@@ -41,7 +41,10 @@ MAY = {
                "minigen_kernels"},
     "testing": {"functional", "tensor", "function", "ops", "nn", "optim", "gradcheck", "models",
                 "data", "training", "hypothesis", "minigen_kernels"},
-    "lesson": {"testing", "trace", "images"},
+    "draw": {"PIL"},
+    "lesson": {"testing", "draw", "images", "gradcheck", "diagnosis", "minigen_kernels", "hypothesis",
+               "rich", "platformdirs", "markdown_it", "pygments", "jinja2", "latex2mathml",
+               "jupytext", "nbclient", "nbformat"},
 }
 EVERYTHING = {"__init__", "cli"}
 COMMAND_LINE = {"__main__", "cli", "commands", "doctor", "environment"}  # one room: "cli"
