@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .show import Picture, quick, show
+from .showing import Picture, quick, show
 
 if TYPE_CHECKING:
     from . import check

@@ -14,9 +14,11 @@ SIGNS = {
     "partial": "∂", "sum": "Σ", "cdot": "·", "times": "×", "to": "→", "mapsto": "↦", "sigma": "σ",
     "mu": "μ", "varepsilon": "ε", "epsilon": "ε", "lambda": "λ", "beta": "β", "alpha": "α",
     "theta": "θ", "phi": "φ", "eta": "η", "pi": "π", "tanh": "tanh", "log": "log", "exp": "exp",
-    "infty": "∞", "approx": "≈", "le": "≤", "ge": "≥", "leq": "≤", "geq": "≥", "neq": "≠", "in": "∈",
+    "infty": "∞", "approx": "≈", "le": "≤", "ge": "≥", "leq": "≤", "geq": "≥", "neq": "≠",
+    "in": "∈",
     "langle": "⟨", "rangle": "⟩", "nabla": "∇", "int": "∫", "sim": "~", "top": "T", "dots": "…",
-    "ldots": "…", "cdots": "…", "quad": "  ", "qquad": "    ", "left": "", "right": "", "min": "min",
+    "ldots": "…", "cdots": "…", "quad": "  ", "qquad": "    ", "left": "", "right": "",
+    "min": "min",
     "max": "max", "mid": "|", "Vert": "‖", "|": "‖", "delta": "δ", "Delta": "Δ", "pm": "±",
     "sin": "sin", "cos": "cos", "gamma": "γ", "prime": "′", "odot": "⊙", "ln": "ln", ",": " ",
     ";": " ", "!": "", "{": "{", "}": "}",
@@ -40,8 +42,8 @@ def each_formula(text: str, replace: Callable[[str, bool], str]) -> str:
 def plain(tex: str) -> str:
     """TeX in characters of a terminal: \\frac{\\partial y}{\\partial x} → ∂y/∂x."""
     text = " ".join(tex.split())
-    text = re.sub(r"\\(?:mathcal|mathrm|mathbf|text|operatorname|mathbb|hat|bar|tilde)\s*\{([^{}]*)\}",
-                  r"\1", text)
+    styles = "mathcal|mathrm|mathbf|text|operatorname|mathbb|hat|bar|tilde"
+    text = re.sub(rf"\\(?:{styles})\s*\{{([^{{}}]*)\}}", r"\1", text)
     group = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
     for _ in range(3):
         text = re.sub(rf"\\t?frac\s*{group}\s*{group}", _fraction, text)

@@ -28,7 +28,7 @@ class Progress:
         self.values = self._read()
 
     def lesson(self, name: str) -> dict[str, Any]:
-        """{"at": id of the cell to go on from, "done": bool, "exercises": {id: {...}}} of a lesson."""
+        """{"at": id of the cell to go on from, "done": bool, "exercises": {id: {...}}}."""
         return self.values["lessons"].get(name, {"at": "", "done": False, "exercises": {}})
 
     def exercise(self, name: str, id: str) -> dict[str, Any]:

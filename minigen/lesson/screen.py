@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 from .formulas import each_formula, plain
-from .show import Picture
+from .showing import Picture
 
 __all__ = ["Screen"]
 

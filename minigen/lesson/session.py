@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .show import Picture
+from .showing import Picture
 from .source import Lesson
 
 __all__ = ["Result", "Session", "package_environment"]

@@ -1,4 +1,4 @@
-"""A lesson's one source: a percent-format script with a TOML header, as cells that know their lines.
+"""A lesson's one source: a percent-format script with a TOML header, as cells with their lines.
 
     # %% [raw]                       the header: TOML in comments, first cell of the file
     # %% [markdown] id="neuron.why"  prose in comments

@@ -205,7 +205,7 @@ class Stepper:
 
     def run_to(self, target: int) -> None:
         while self.at < target:
-            if self.steps[self.at].code is not None and not self.exercise() and not self.run():
+            if self.steps[self.at].code is not None and not self.exercise() and not self.run(ask=False):
                 return
             self.move(self.at + 1)
 
@@ -235,14 +235,14 @@ class Stepper:
             if where else "minigen lesson start DIR makes a folder of these to write in"
         )
 
-    def run(self) -> bool:
-        """Run the code of this step; False when it failed."""
+    def run(self, ask: bool = True) -> bool:
+        """Run the code of this step, after asking for a prediction; False when it failed."""
         step = self.steps[self.at]
         if step.code is None:
             self.screen.note("this step has no code to run")
             return True
         cell = self.lesson.cells[step.code]
-        guess = self.predict(cell)
+        guess = self.predict(cell) if ask else None
         self.catch_up(step.code)
         start = time.perf_counter()
         result = self.session.run(step.code, self.screen.output)

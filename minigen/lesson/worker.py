@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
-from . import show, source
+from . import showing, source
 
 LIMIT = 20_000  # characters of an explanation
 
@@ -41,7 +42,7 @@ class Worker:
         sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)
         sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)
         threading.Thread(target=self.forward, args=(reading,), daemon=True).start()
-        show.listener = lambda p: self.send(
+        showing.listener = lambda p: self.send(
             "picture", png=str(p.png), caption=p.caption,
             svg=p.svg and str(p.svg), gif=p.gif and str(p.gif),
         )  # fmt: skip
@@ -140,6 +141,8 @@ def explanation(name: str, namespace: dict[str, Any]) -> str:
 
 def main() -> None:
     path = sys.argv[1]
+    # A parent that runs in the background of a shell has handed on that it ignores this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The channels of commands and events move away from where cells read and print.
     commands = open(os.dup(0), encoding="utf-8")
     events = open(os.dup(1), "w", encoding="utf-8")

@@ -42,9 +42,9 @@ MAY = {
     "testing": {"functional", "tensor", "function", "ops", "nn", "optim", "gradcheck", "models",
                 "data", "training", "hypothesis", "minigen_kernels"},
     "draw": {"PIL"},
-    "lesson": {"testing", "draw", "images", "gradcheck", "diagnosis", "minigen_kernels", "hypothesis",
-               "rich", "platformdirs", "markdown_it", "pygments", "jinja2", "latex2mathml",
-               "jupytext", "nbclient", "nbformat"},
+    "lesson": {"testing", "draw", "images", "gradcheck", "diagnosis", "minigen_kernels",
+               "hypothesis", "rich", "platformdirs", "markdown_it", "pygments", "jinja2",
+               "latex2mathml", "jupytext", "nbclient", "nbformat"},
 }
 EVERYTHING = {"__init__", "cli"}
 COMMAND_LINE = {"__main__", "cli", "commands", "doctor", "environment"}  # one room: "cli"
