@@ -197,9 +197,8 @@ def right_product(a, b):
     return a @ b
 
 
-def matrices(draw_size=check.some.sizes(zero=False, most=4)):
-    """Two matrices that can be multiplied, with every element weighed differently afterwards."""
-    return check.draw.tuples(draw_size, draw_size, draw_size, check.draw.integers(0, 99))
+size = check.some.sizes(zero=False, most=4)
+cases = check.draw.tuples(size, size, size, check.draw.integers(0, 99))  # n, m, p, seed
 
 
 def made(case):
@@ -219,7 +218,7 @@ def matmul_is_right(case):
                   "matmul: the cotangent of b", 1e-6)
 
 
-check.law("matmul (case = n, m, p, seed)", matmul_is_right, case=matrices())
+check.law("matmul (case = n, m, p, seed)", matmul_is_right, case=cases)
 
 # %% [markdown] id="arrays.broadcast"
 # ## Broadcasting, and what it hides

@@ -27,7 +27,7 @@ import minigen
 from minigen import Function, Tensor
 from minigen import functional as F
 from minigen.draw import Drawing, plot
-from minigen.lesson import check, quick, show
+from minigen.lesson import check, show
 from minigen.lesson.planted import load
 
 rng = np.random.default_rng(3)
@@ -148,7 +148,8 @@ def judged(f, x, cotangent):
 
 
 x = rng.standard_normal((4, 6))
-print("cotangent of ones:   backward %+.9f   nudging %+.9f" % judged(lazy_softmax, x, np.ones(x.shape)))
+back, nudged = judged(lazy_softmax, x, np.ones(x.shape))
+print(f"cotangent of ones:   backward {back:+.9f}   nudging {nudged:+.9f}")
 
 # %% [markdown] id="trust.wrong2"
 # The judge compares zero with zero, and acquits. Of course: softmax makes rows that sum to 1,
@@ -162,8 +163,8 @@ cotangent = rng.standard_normal(x.shape)
 ones = judged(lazy_softmax, x, np.ones(x.shape))
 random = judged(lazy_softmax, x, cotangent)
 right = judged(lambda t: F.softmax(t, -1), x, cotangent)
-print("LazySoftmax, random cotangent:   backward %+.6f   nudging %+.6f" % random)
-print("F.softmax,   random cotangent:   backward %+.6f   nudging %+.6f" % right)
+print(f"LazySoftmax, random cotangent:   backward {random[0]:+.6f}   nudging {random[1]:+.6f}")
+print(f"F.softmax,   random cotangent:   backward {right[0]:+.6f}   nudging {right[1]:+.6f}")
 assert abs(ones[0]) < 1e-12 and abs(ones[1]) < 1e-8
 assert random[0] == 0 and abs(random[1]) > 0.05
 assert abs(right[0] - right[1]) < 1e-8
@@ -329,7 +330,8 @@ class Square(Function):
 
 
 z = rng.standard_normal(5)
-print("order 1, worst error: %.0e" % minigen.check_grad(lambda v: Square()(v), z, order=1))
+worst = minigen.check_grad(lambda v: Square()(v), z, order=1)
+print(f"order 1, worst error: {worst:.0e}")
 try:
     minigen.check_grad(lambda v: Square()(v), z, order=2)
     verdict = ""

@@ -50,6 +50,7 @@ def law(what: str, holds: Callable[..., Any], **strategies: Any) -> None:
     )  # fmt: skip
     @given(draw.fixed_dictionaries(strategies))
     def run(arguments: dict[str, Any]) -> None:
+        arguments = {name: arguments[name] for name in strategies}  # in their own order
         try:
             if holds(**arguments) is False:
                 raise Failed(f"{what} does not hold")

@@ -205,7 +205,8 @@ class Stepper:
 
     def run_to(self, target: int) -> None:
         while self.at < target:
-            if self.steps[self.at].code is not None and not self.exercise() and not self.run(ask=False):
+            runs = self.steps[self.at].code is not None and not self.exercise()
+            if runs and not self.run(ask=False):
                 return
             self.move(self.at + 1)
 
