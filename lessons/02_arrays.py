@@ -416,7 +416,7 @@ assert max(worst) < 1e-12
 rng = np.random.default_rng(2)
 points = rng.uniform(-3, 3, (200, 1))
 wishes = np.sin(2 * points) + 0.1 * rng.standard_normal((200, 1))
-w1, b1 = Array(rng.standard_normal((1, 16))), Array(np.zeros(16))
+w1, b1 = Array(2 * rng.standard_normal((1, 16))), Array(rng.standard_normal(16))
 w2, b2 = Array(rng.standard_normal((16, 1)) / 4), Array(np.zeros(1))
 parameters = [w1, b1, w2, b2]
 

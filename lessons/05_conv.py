@@ -22,12 +22,11 @@ import time
 import numpy as np
 from minigen_kernels import backend_of, reference, use
 
-import minigen
 from minigen import Tensor
 from minigen import functional as F
-from minigen.draw import Drawing, plot
+from minigen.draw import Drawing
 from minigen.images import grid
-from minigen.lesson import check, quick, show
+from minigen.lesson import check, show
 from minigen.lesson.planted import load
 
 rng = np.random.default_rng(5)
@@ -503,7 +502,8 @@ for k, (rung, name) in enumerate(((0, "the formula"), (1, "loops, compiled"), (2
     sheet.text((10, y), f"{rung}  {name}", "ink", 13, "start")
     length = max(4.0, 300 * np.log10(times[rung] * 1e6) / longest)
     sheet.box((150, y - 11), (length, 22), "blue" if rung else "orange", None, 3)
-    sheet.text((156 + length, y), f"{times[rung] * 1e3:.3g} ms", "soft", 12, "start")
+    ms = times[rung] * 1e3
+    sheet.text((156 + length, y), f"{ms:.0f} ms" if ms > 100 else f"{ms:.3f} ms", "soft", 12, "start")
 show(sheet, "conv-ladder", "The ladder of the convolution, timed on this machine (logarithmic)")
 
 # %% [markdown] id="conv.product"
