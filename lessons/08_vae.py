@@ -24,7 +24,6 @@ import math
 
 import numpy as np
 
-import minigen
 from minigen import Generator, Tensor
 from minigen import functional as F
 from minigen.data import glyphs
