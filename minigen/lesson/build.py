@@ -75,12 +75,13 @@ def page(lesson: Lesson, folder: Path, lessons: Sequence[Lesson], *, quick: bool
     with tempfile.TemporaryDirectory(prefix="minigen-pages-") as place:
         results = run(lesson, Path(place), quick=quick)
         seconds = time.perf_counter() - begin
+        rows = [_rendered(block) for block in blocks(lesson, results)]  # while the SVGs are there
         pictures.mkdir(parents=True, exist_ok=True)
         for file in Path(place).iterdir():
             shutil.copy2(file, pictures / file.name)
     at = [other.number for other in lessons].index(lesson.number)
     text = _template("lesson.html").render(
-        lesson=_facts(lesson), blocks=[_rendered(b) for b in blocks(lesson, results)],
+        lesson=_facts(lesson), blocks=rows,
         before=_facts(lessons[at - 1]) if at else None,
         after=_facts(lessons[at + 1]) if at + 1 < len(lessons) else None,
         contents=contents(lesson), stamp=_stamp(), seconds=seconds, quick=quick,
