@@ -70,8 +70,8 @@ def _list() -> int:
         for id in ids:
             mark = "x" if progress.exercise(lesson.name, id)["passed"] else " "
             out(f"      [{mark}] {id}")
-    out(f"\n{left:.0f} minutes left to read. minigen lesson NUMBER begins; "
-        "minigen lesson start DIR: exercises")
+    out(f"\n{left:.0f} minutes left to read. minigen lesson NUMBER begins one,")
+    out("minigen lesson start DIR the exercises.")
     return 0
 
 

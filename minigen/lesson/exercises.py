@@ -24,7 +24,7 @@ from .source import Cell, Lesson, solution_of, stub_of
 
 __all__ = ["Verdict", "file_of", "hint", "judge", "report", "solution", "start", "workspace"]
 
-SECONDS = 20.0  # for the check itself, imports not counted; MINIGEN_LESSON_SECONDS changes it
+SECONDS = 20.0  # of the processor, imports not counted; MINIGEN_LESSON_SECONDS changes it
 MEGABYTES = 1024  # more than the packages themselves take
 SHOWN = 2000  # characters of what the learner's code prints
 
@@ -170,7 +170,7 @@ def judge_file(lesson: Lesson, id: str, path: Path) -> Verdict:
             )  # fmt: skip
             try:
                 # The child watches itself; this is for a child that cannot.
-                code: int | None = child.wait(timeout=seconds + 60)
+                code: int | None = child.wait(timeout=6 * seconds + 60)
             except subprocess.TimeoutExpired:
                 code = None
             except KeyboardInterrupt:
@@ -205,10 +205,11 @@ def _end_group(child: subprocess.Popen[bytes]) -> None:
 
 def _without_verdict(code: int | None, trace: Path, path: Path, seconds: float) -> tuple[str, str]:
     lines = trace.read_text(encoding="utf-8", errors="replace") if trace.exists() else ""
-    if "Timeout" in lines or code is None:
+    if lines.strip() or code is None:
         match = re.search(rf'File "{re.escape(str(path.resolve()))}", line (\d+)', lines)
         where = f"\n    it was in line {match[1]}" if match else ""
-        return "stopped", f"no end after {seconds:g} seconds: does a loop never stop?{where}"
+        return "stopped", (f"no end after {seconds:g} seconds of computing: does a loop never stop?"
+                           f"{where}")
     if code is not None and code < 0:
         return "broken", (f"the process was ended by signal {-code}: out of memory, "
                           "or a fault in compiled code")
