@@ -567,6 +567,21 @@ source = inspect.getsource(minigen.tensor._walk)
 print(source)
 assert "reversed(order)" in source and "before + gx" in source
 
+# %% [markdown] id="gradient.trace.why"
+# minigen can also show you what the walk does, operation by operation: the values, the slopes, the line
+# of source that computes each, and whether nudging agrees. Here is our first program again:
+
+# %% id="gradient.trace"
+import minigen
+
+a, b, c = (minigen.Tensor(number, requires_grad=True) for number in (2.0, -3.0, 10.0))
+walk = minigen.trace(a * b + c * a, names={"a": a, "b": b, "c": c})
+print(walk)
+show(walk.drawing(), "gradient-trace", "The same walk, made by minigen")
+slopes = {step.name: float(step.cotangent) for step in walk.steps}
+assert (slopes["a"], slopes["b"], slopes["c"]) == (7, 2, 2)
+assert not any(step.wrong for step in walk.steps)
+
 # %% [markdown] id="gradient.torch"
 # Three things are different, and each has a lesson of its own. Values are arrays (lesson 2). The local slope is not
 # stored as a number: each operation has a `backward` that computes with Tensors, so that slopes can be differentiated

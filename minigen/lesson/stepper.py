@@ -29,6 +29,10 @@ reset       begin the lesson again (your exercises stay)
 q           leave; you go on from here next time"""
 
 
+class Leaving(Exception):
+    """The reader leaves at a question."""
+
+
 @dataclass(frozen=True)
 class Step:
     """Prose, then at most one code cell (`code`, its place in the lesson)."""
@@ -106,6 +110,8 @@ class Stepper:
                 if word is None or word in ("q", "quit", "exit"):
                     return self.leave()
                 self.obey(word)
+        except Leaving:
+            return self.leave()
         except KeyboardInterrupt:
             self.leave()
             return 130
@@ -271,7 +277,10 @@ class Stepper:
         options = cell.attributes.get("options", [])
         self.screen.rule("before you run it")
         self.screen.prose(question)
-        return self.screen.ask(f"{' / '.join(map(str, options)) or 'your guess'} > ") or ""
+        guess = self.screen.ask(f"{' / '.join(map(str, options)) or 'your guess'} > ")
+        if guess is None or guess in ("q", "quit") and guess not in options:
+            raise Leaving
+        return guess
 
     def catch_up(self, code: int | None) -> None:
         missing = self.session.missing(code) if code is not None else []

@@ -29,7 +29,7 @@ MAY = {
     "functional": {"ops"},
     "diagnosis": set(),
     "gradcheck": {"tensor", "diagnosis"},
-    "trace": {"tensor"},
+    "tracing": {"tensor", "function", "draw"},
     "nn": {"functional", "tensor", "minigen_kernels"},
     "optim": {"tensor", "minigen_kernels"},
     "data": {"PIL", "platformdirs", "images", "minigen_kernels"},
@@ -42,7 +42,7 @@ MAY = {
     "testing": {"functional", "tensor", "function", "ops", "nn", "optim", "gradcheck", "models",
                 "data", "training", "hypothesis", "minigen_kernels"},
     "draw": {"PIL"},
-    "lesson": {"testing", "draw", "images", "gradcheck", "diagnosis", "minigen_kernels",
+    "lesson": {"testing", "tracing", "draw", "images", "gradcheck", "diagnosis", "minigen_kernels",
                "hypothesis", "rich", "platformdirs", "markdown_it", "pygments", "jinja2",
                "latex2mathml", "jupytext", "nbclient", "nbformat"},
 }
