@@ -10,7 +10,10 @@ VERSION = (HERE / "minigen" / "version.py").read_text(encoding="utf-8").split('"
 
 TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7"]
 PEERS = ["torch==2.13.*"]
-LESSONS = ["jupytext>=1.16,<2", "nbclient>=0.10,<1", "ipykernel>=6.29,<8"]
+LESSONS = [
+    "hypothesis>=6.100,<7", "markdown-it-py>=3,<5", "pygments>=2.17,<3", "jinja2>=3.1,<4",
+    "latex2mathml>=3.77,<4", "jupytext>=1.16,<2", "nbclient>=0.10,<1", "ipykernel>=6.29,<8",
+]  # fmt: skip
 NVRTC = ["nvidia-cuda-nvrtc>=13,<14", "cuda-bindings>=13,<14"]
 
 setup(
@@ -25,6 +28,8 @@ setup(
         "minigen",
         "minigen.commands",
         "minigen.data",
+        "minigen.draw",
+        "minigen.lesson",
         "minigen.metrics",
         "minigen.models",
         "minigen.nn",
@@ -35,12 +40,18 @@ setup(
         "minigen_kernels",
         "minigen_kernels.cpu",
         "minigen_benchmarks",
+        "minigen_lessons",
     ],
     package_dir={
         "minigen_kernels": "kernels/minigen_kernels",
         "minigen_benchmarks": "benchmarks",
+        "minigen_lessons": "lessons",
     },
-    package_data={"minigen": ["py.typed"], "minigen_kernels": ["py.typed"]},
+    package_data={
+        "minigen": ["py.typed"],
+        "minigen.lesson": ["pages/*"],
+        "minigen_kernels": ["py.typed"],
+    },
     install_requires=[
         "numpy>=2.0,<2.5",
         "numba>=0.61,<0.69",

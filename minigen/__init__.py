@@ -20,6 +20,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from . import data, gradcheck, images, metrics, models, nn, optim, testing, training
     from .gradcheck import check_grad
+    from .tracing import trace
 
 __all__ = [
     "Function",
@@ -40,6 +41,7 @@ __all__ = [
     "ops",
     "optim",
     "testing",
+    "trace",
     "training",
 ]
 
@@ -52,4 +54,6 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f".{name}", __name__)
     if name == "check_grad":
         return importlib.import_module(".gradcheck", __name__).check_grad
+    if name == "trace":
+        return importlib.import_module(".tracing", __name__).trace
     raise AttributeError(f"module 'minigen' has no attribute {name!r}")

@@ -24,6 +24,7 @@ COMMANDS = {
     "data": "list or fetch data sets",
     "check": "check gradients by their properties",
     "bench": "measure kernels and models, beside PyTorch",
+    "lesson": "learn it: lessons in the terminal, exercises, pages",
     "doctor": "report versions, CPU, kernels, cache, GPU",
     "warmup": "compile the kernels now rather than at first use",
 }

@@ -29,7 +29,7 @@ MAY = {
     "functional": {"ops"},
     "diagnosis": set(),
     "gradcheck": {"tensor", "diagnosis"},
-    "trace": {"tensor"},
+    "tracing": {"tensor", "function", "draw"},
     "nn": {"functional", "tensor", "minigen_kernels"},
     "optim": {"tensor", "minigen_kernels"},
     "data": {"PIL", "platformdirs", "images", "minigen_kernels"},
@@ -41,7 +41,10 @@ MAY = {
                "minigen_kernels"},
     "testing": {"functional", "tensor", "function", "ops", "nn", "optim", "gradcheck", "models",
                 "data", "training", "hypothesis", "minigen_kernels"},
-    "lesson": {"testing", "trace", "images"},
+    "draw": {"PIL"},
+    "lesson": {"testing", "tracing", "draw", "images", "gradcheck", "diagnosis", "minigen_kernels",
+               "hypothesis", "rich", "platformdirs", "markdown_it", "pygments", "jinja2",
+               "latex2mathml", "jupytext", "nbclient", "nbformat"},
 }
 EVERYTHING = {"__init__", "cli"}
 COMMAND_LINE = {"__main__", "cli", "commands", "doctor", "environment"}  # one room: "cli"

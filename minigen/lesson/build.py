@@ -1,0 +1,260 @@
+"""minigen lesson build: the lessons as pages of HTML that need no network, and as notebooks.
+
+A page is made from the lesson's source and from what running it says and draws; nothing on it is
+written by hand twice. Formulas become MathML here, so that no script is needed to read them.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import MinigenError
+from ..images import write_atomically
+from . import exercises
+from .formulas import each_formula, mathml
+from .session import Result, Session
+from .source import Cell, Lesson, LessonError, stub_of
+
+__all__ = ["notebook", "page", "run", "site"]
+
+PAGES = Path(__file__).parent / "pages"
+STATIC = ("style.css", "page.js")
+
+
+@dataclass
+class Block:
+    """One row of a page: prose on the left, code and what came of it on the right."""
+
+    kind: str  # "prose", "code", "exercise"
+    id: str
+    prose: str = ""
+    code: str = ""
+    line: int = 0
+    result: Result | None = None
+    hints: Sequence[str] = ()
+    solution: str = ""
+    question: str = ""
+    answer: str = ""
+
+
+def site(lessons: Sequence[Lesson], folder: Path, *, quick: bool = False, notebooks: bool = False,
+         say: Callable[[str], None] = print) -> list[Path]:
+    """Run these lessons, write a page for each and an index; the index comes first in the result.
+
+    MinigenError when a lesson fails, or when a library for pages is not installed.
+    """
+    _require()
+    written = []
+    for lesson in lessons:
+        say(f"{lesson.number:02d} {lesson.header.title}: running")
+        written.append(page(lesson, folder, lessons, quick=quick))
+        if notebooks:
+            say(f"{lesson.number:02d} {lesson.header.title}: notebook")
+            written.append(notebook(lesson, folder / "notebooks", quick=quick))
+    for name in STATIC:
+        write_atomically(folder / name, (PAGES / name).read_bytes())
+    text = _template("index.html").render(
+        lessons=[_facts(lesson) for lesson in lessons], notebooks=notebooks, stamp=_stamp()
+    )
+    return [write_atomically(folder / "index.html", text.encode()), *written]
+
+
+def page(lesson: Lesson, folder: Path, lessons: Sequence[Lesson], *, quick: bool = False) -> Path:
+    """Run one lesson and write its page, with its pictures beside it."""
+    pictures = folder / "pictures"
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="minigen-pages-") as place:
+        results = run(lesson, Path(place), quick=quick)
+        seconds = time.perf_counter() - begin
+        rows = [_rendered(block) for block in blocks(lesson, results)]  # while the SVGs are there
+        pictures.mkdir(parents=True, exist_ok=True)
+        for file in Path(place).iterdir():
+            shutil.copy2(file, pictures / file.name)
+    at = [other.number for other in lessons].index(lesson.number)
+    text = _template("lesson.html").render(
+        lesson=_facts(lesson), blocks=rows,
+        before=_facts(lessons[at - 1]) if at else None,
+        after=_facts(lessons[at + 1]) if at + 1 < len(lessons) else None,
+        contents=contents(lesson), stamp=_stamp(), seconds=seconds, quick=quick,
+    )  # fmt: skip
+    return write_atomically(folder / f"{lesson.path.stem}.html", text.encode())
+
+
+def run(lesson: Lesson, pictures: Path, *, quick: bool = False) -> dict[int, Result]:
+    """Every code cell's result; LessonError with the traceback when one fails."""
+    results = {}
+    with Session(lesson, pictures, quick) as session:
+        for i in lesson.code:
+            results[i] = session.run(i)
+            if results[i].error:
+                raise LessonError(f"{lesson.path.name}, cell {lesson.cells[i].id}: "
+                                  f"{results[i].error}")
+    return results
+
+
+def blocks(lesson: Lesson, results: dict[int, Result]) -> list[Block]:
+    """The rows of a page. A check is folded into its exercise, as hints and the solution."""
+    rows: list[Block] = []
+    prose = ""
+    for i, cell in enumerate(lesson.cells):
+        if cell.kind == "markdown":
+            if prose:
+                rows.append(Block("prose", "", prose))
+            prose = cell.source
+        elif cell.kind == "code" and "check" not in cell.attributes:
+            exercise = cell.attributes.get("exercise")
+            rows.append(_exercise(lesson, cell, prose) if exercise else Block(
+                "code", cell.id, prose, cell.source, cell.line, results.get(i),
+                question=cell.attributes.get("predict", ""),
+                answer=str(cell.attributes.get("answer", "")),
+            ))  # fmt: skip
+            prose = ""
+    return [*rows, Block("prose", "", prose)] if prose else rows
+
+
+def _exercise(lesson: Lesson, cell: Cell, prose: str) -> Block:
+    _, check = lesson.exercises[cell.id]
+    code = stub_of(cell)
+    if "bug" in cell.attributes:
+        code = exercises.planted.suspect(cell.attributes["bug"], cell.attributes["of"])
+    return Block("exercise", cell.id, prose, code, hints=check.hints,
+                 solution=exercises.solution_text(cell))
+
+
+def contents(lesson: Lesson) -> list[tuple[str, str]]:
+    """(anchor, text) of the headings of second level."""
+    lines = [line for c in lesson.cells if c.kind == "markdown" for line in c.source.splitlines()]
+    return [(anchor(line[3:]), line[3:]) for line in lines if line.startswith("## ")]
+
+
+def anchor(text: str) -> str:
+    """A heading as the name of a place in a page."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "part"
+
+
+# ---- rendering
+
+
+def _rendered(block: Block) -> dict[str, Any]:
+    result = block.result or Result()
+    language = "diff" if block.solution.startswith((" ", "-", "+")) else "python"
+    return {
+        "kind": block.kind, "id": block.id, "prose": markdown(block.prose),
+        "code": highlighted(block.code), "line": block.line, "text": result.text.rstrip(),
+        "pictures": [_figure(p) for p in result.pictures],
+        "hints": [markdown(hint, inline=True) for hint in block.hints],
+        "solution": highlighted(block.solution, language) if block.solution else "",
+        "question": markdown(block.question, inline=True) if block.question else "",
+        "answer": block.answer,
+    }  # fmt: skip
+
+
+def _figure(picture: Any) -> dict[str, str]:
+    # Names inside an SVG would clash between pictures; ours have none, so it can stand in the page.
+    svg = picture.svg.read_text(encoding="utf-8") if picture.svg and picture.svg.exists() else ""
+    return {"svg": svg, "file": (picture.gif or picture.png).name, "caption": picture.caption}
+
+
+def markdown(text: str, inline: bool = False) -> str:
+    """CommonMark with formulas as MathML, and headings that can be linked to."""
+    from markdown_it import MarkdownIt
+
+    formulas: list[str] = []
+
+    def keep(tex: str, displayed: bool) -> str:
+        formulas.append(mathml(tex, displayed))
+        return f"FORMULA{len(formulas) - 1}END"
+
+    text = each_formula(text, keep)
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    out = reader.renderInline(text) if inline else reader.render(text)
+    out = re.sub(r"FORMULA(\d+)END", lambda m: formulas[int(m[1])], out)
+
+    def linked(m: re.Match[str]) -> str:
+        return f'<h2 id="{anchor(html.unescape(m[1]))}">{m[1]}</h2>'
+
+    return re.sub(r"<h2>(.*?)</h2>", linked, out)
+
+
+def highlighted(text: str, language: str = "python") -> str:
+    """Code as HTML with Pygments' classes."""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+
+    return highlight(text.rstrip("\n"), get_lexer_by_name(language), HtmlFormatter(cssclass="hl"))
+
+
+def _template(name: str) -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(loader=FileSystemLoader(PAGES), autoescape=True,
+                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(name)
+
+
+def _facts(lesson: Lesson) -> dict[str, Any]:
+    header = lesson.header
+    return {"number": lesson.number, "name": lesson.name, "title": header.title,
+            "file": f"{lesson.path.stem}.html", "read": header.read_minutes,
+            "cpu": header.cpu_minutes, "exercises": len(lesson.exercises), "stem": lesson.path.stem}
+
+
+def _stamp() -> str:
+    from ..version import __version__
+
+    return f"minigen {__version__}, {time.strftime('%d %B %Y, %H:%M')}"
+
+
+def _require() -> None:
+    import importlib.util
+
+    wanted = ("markdown_it", "pygments", "jinja2", "latex2mathml")
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MinigenError(
+            f"building pages needs {', '.join(missing)}: pip install 'minigen[lessons]'"
+        )
+
+
+# ---- notebooks
+
+
+def notebook(lesson: Lesson, folder: Path, *, quick: bool = False) -> Path:
+    """The lesson as a notebook, converted by jupytext and executed by nbclient."""
+    try:
+        import jupytext
+        import nbclient
+    except ImportError as missing:
+        raise MinigenError(f"notebooks need {missing.name}: pip install 'minigen[lessons]'"
+                           ) from None
+    import os
+
+    from .session import package_environment
+
+    book = jupytext.read(lesson.path, fmt="py:percent")
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3",
+                                   "language": "python"}
+    folder.mkdir(parents=True, exist_ok=True)
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="minigen-notebook-") as place:
+        os.environ.update(package_environment())
+        os.environ |= {"MINIGEN_QUICK": "1" if quick else "0", "MINIGEN_LESSON_PICTURES": place}
+        try:
+            client = nbclient.NotebookClient(book, timeout=1800, kernel_name="python3",
+                                             resources={"metadata": {"path": place}})
+            client.execute()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+    text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+    return write_atomically(folder / f"{lesson.path.stem}.ipynb", text.encode())

@@ -1,0 +1,56 @@
+"""Where the lessons lie, and which one a number or a name means."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from ..errors import MinigenError, UsageError, did_you_mean
+from .source import Lesson, read
+
+__all__ = ["exercise", "find", "folder", "lessons"]
+
+
+def folder() -> Path:
+    """The folder of the lesson files: minigen_lessons when installed, lessons/ in a checkout."""
+    above = Path(__file__).resolve().parents[2]
+    for name in ("minigen_lessons", "lessons"):
+        if any((above / name).glob("[0-9][0-9]_*.py")):
+            return above / name
+    raise MinigenError(
+        f"no lesson files beside the package (looked in {above}): install minigen again"
+    )
+
+
+@cache
+def lessons() -> tuple[Lesson, ...]:
+    """All lessons, by number."""
+    return tuple(read(path) for path in sorted(folder().glob("[0-9][0-9]_*.py")))
+
+
+def find(word: str) -> Lesson:
+    """The lesson of this number ("3", "03") or name ("trust"); UsageError with a suggestion."""
+    for lesson in lessons():
+        if word in (lesson.name, lesson.path.stem):
+            return lesson
+        if word.isdecimal() and int(word) == lesson.number:
+            return lesson
+    names = [lesson.name for lesson in lessons()]
+    numbers = ", ".join(str(lesson.number) for lesson in lessons())
+    raise UsageError(
+        f'there is no lesson "{word}".{did_you_mean(word, names)} Lessons: {numbers}; '
+        "minigen lesson lists them"
+    )
+
+
+def exercise(word: str) -> tuple[Lesson, str]:
+    """(the lesson, the exercise's id) of an id or of its last part; UsageError otherwise."""
+    ids = {id: lesson for lesson in lessons() for id in lesson.exercises}
+    short = {id.partition(".")[2]: id for id in ids}
+    id = word if word in ids else short.get(word)
+    if id is None:
+        raise UsageError(
+            f'there is no exercise "{word}".{did_you_mean(word, [*ids, *short])} '
+            "minigen lesson lists them with each lesson: minigen lesson list"
+        )
+    return ids[id], id

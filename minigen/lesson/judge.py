@@ -1,0 +1,130 @@
+"""The child process that judges one exercise: memory and time are limited, the verdict is a file.
+
+    python -m minigen.lesson.judge LESSON EXERCISE FILE VERDICT SECONDS MEGABYTES
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import math
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from . import source
+from .planted import module_of
+
+PATIENCE = 6.0
+
+
+def main() -> None:
+    lesson_path, id, file, verdict, seconds, megabytes = sys.argv[1:]
+    lesson = source.read(Path(lesson_path))
+    namespace = given(lesson, lesson.exercises[id][0])
+    from . import check  # noqa: F401  before the limits: it imports much
+
+    text = Path(file).read_text(encoding="utf-8")
+    limit_memory(int(megabytes))
+    with open(verdict + ".trace", "w") as trace:  # open to the end: who runs out of time writes it
+        limit_time(float(seconds), trace)
+        kind, message = judged(lesson, id, text, file, namespace, int(megabytes))
+    Path(verdict).write_text(json.dumps({"kind": kind, "message": message}), encoding="utf-8")
+
+
+def judged(
+    lesson: source.Lesson, id: str, text: str, file: str, namespace: dict[str, Any], megabytes: int
+) -> tuple[str, str]:
+    """(kind, message) of the verdict on this text: what it raises, put in words."""
+    from . import check as judgements
+
+    _, check = lesson.exercises[id]
+    try:
+        exec(compile(text, file, "exec"), namespace)
+        namespace["__name__"] = "__main__"
+        padded = "\n" * (check.line - 1) + check.source
+        exec(compile(padded, str(lesson.path), "exec"), namespace)
+    except judgements.Failed as error:
+        return "wrong", str(error)
+    except judgements.Stop as stop:
+        return "stopped", str(stop)
+    except NotImplementedError:
+        return "stopped", "not written yet: replace `raise NotImplementedError`"
+    except MemoryError:
+        return "stopped", f"it wants more than {megabytes} MB of memory"
+    except RecursionError:
+        return "broken", "it calls itself without end:\n" + place(file)
+    except SyntaxError as error:
+        return "broken", f"line {error.lineno}: {error.msg}\n    {(error.text or '').strip()}"
+    except SystemExit:
+        return "broken", "it calls exit(); an exercise returns its answer"
+    except KeyboardInterrupt:
+        return "stopped", "interrupted"
+    except BaseException as error:
+        return "broken", told(error, file)
+    return "passed", ""
+
+
+def given(lesson: source.Lesson, cell: source.Cell) -> dict[str, Any]:
+    """The namespace that an exercise starts from: the cells it uses, or the module of its bug."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    if "bug" in cell.attributes:
+        module = module_of(cell.attributes["bug"])
+        namespace = {**vars(module)}
+        # What the lesson's check needs besides is imported below, under its own name.
+    for id in cell.attributes.get("uses", []):
+        used = lesson.cell(id)
+        code = compile("\n" * (used.line - 1) + used.source, str(lesson.path), "exec")
+        with contextlib.redirect_stdout(None):
+            exec(code, namespace)
+    return namespace
+
+
+def limit_time(seconds: float, trace: TextIO) -> None:
+    """So much time of the processor, and PATIENCE times as much by the clock; then the process ends
+    and leaves a line "Timeout" and where it was in `trace`.
+
+    The processor's time, because a busy machine is not the learner's fault; the clock, because what
+    sleeps uses no processor.
+    """
+    faulthandler.dump_traceback_later(PATIENCE * seconds, exit=True, file=trace)
+    try:
+        import resource
+        import signal
+        import time
+
+        limit = math.ceil(time.process_time() + seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
+        faulthandler.register(signal.SIGXCPU, file=trace, all_threads=False, chain=True)
+    except (ImportError, OSError, ValueError, AttributeError):
+        return
+
+
+def limit_memory(megabytes: int) -> None:
+    """So much more than there is now, where the system can limit it."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + megabytes * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    except (ImportError, OSError, ValueError):
+        return
+
+
+def place(file: str) -> str:
+    """The innermost line of the learner's file in the current exception."""
+    frames = [f for f in traceback.extract_tb(sys.exc_info()[2]) if f.filename == file]
+    return f"    line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+
+
+def told(error: BaseException, file: str) -> str:
+    """An exception, the learner's own line, and the case that Hypothesis found."""
+    notes = [n for n in getattr(error, "__notes__", []) if "failing case" in n]
+    return "\n".join(filter(None, [f"{type(error).__name__}: {error}", place(file), *notes]))
+
+
+if __name__ == "__main__":
+    main()

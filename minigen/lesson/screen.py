@@ -1,0 +1,129 @@
+"""The terminal as a lesson sees it: prose, code, output and pictures in at most 80 columns.
+
+Colour only where the terminal has it and NO_COLOR is unset; plain lines where there is none.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from .formulas import each_formula, plain
+from .showing import Picture
+
+__all__ = ["Screen"]
+
+WIDTH = 80
+
+
+class Screen:
+    """Writes to a stream, reads answers from stdin."""
+
+    def __init__(self, stream: TextIO):
+        from rich.console import Console
+
+        self.stream = stream
+        self.console = Console(file=stream, highlight=False, soft_wrap=False)
+        self.console.width = min(self.console.width, WIDTH)
+
+    def _print(self, *things: Any, **options: Any) -> None:
+        try:
+            self.console.print(*things, **options)
+        except UnicodeEncodeError:  # a terminal that knows no ∂
+            with self.console.capture() as caught:
+                self.console.print(*things, **options)
+            self.stream.write(caught.get().encode("ascii", "replace").decode())
+
+    def prose(self, text: str) -> None:
+        """Markdown, its formulas in plain characters."""
+        from rich.markdown import Markdown
+
+        text = each_formula(text, lambda tex, shown: f"\n\n    {plain(tex)}\n\n" if shown
+                            else f"*{_escaped(plain(tex))}*")
+        self._print()
+        self._print(Markdown(text, code_theme="ansi_dark"))
+
+    def code(self, text: str, line: int | None = None) -> None:
+        """Python in colours, with the line numbers of its file."""
+        from rich.syntax import Syntax
+
+        self._print()
+        self._print(Syntax(text.rstrip("\n"), "python", theme="ansi_dark", word_wrap=True,
+                           line_numbers=line is not None, start_line=line or 1,
+                           background_color="default"))
+
+    def output(self, text: str) -> None:
+        """What a cell prints, as it comes."""
+        self._print(text, end="", markup=False, soft_wrap=True, style="green")
+
+    def plain(self, text: str) -> None:
+        self._print(text, markup=False, soft_wrap=True)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._print(line, markup=False)
+
+    def note(self, text: str) -> None:
+        """A remark of the stepper's own."""
+        self._print(f"({text})", markup=False, style="dim")
+
+    def error(self, text: str) -> None:
+        self._print(text.rstrip(), markup=False, style="red", soft_wrap=True)
+
+    def rule(self, text: str) -> None:
+        from rich.rule import Rule
+        from rich.text import Text
+
+        self._print()
+        self._print(Rule(Text(text, style="bold"), align="left", style="dim"))
+
+    def picture(self, picture: Picture) -> None:
+        """Where the picture is; the picture itself in terminals that can draw it."""
+        inline = inline_image(picture.png.read_bytes()) if self.console.is_terminal else ""
+        if inline:
+            self.stream.write(inline + "\n")
+        label = f"{picture.caption}: " if picture.caption else "picture: "
+        self._print(f"{label}{picture.gif or picture.png}", markup=False, soft_wrap=True,
+                    style="cyan")
+
+    def ask(self, prompt: str) -> str | None:
+        """A line from the reader; None when there is no more."""
+        self.stream.flush()
+        try:
+            if self.console.is_terminal and sys.stdin.isatty():
+                import contextlib
+
+                with contextlib.suppress(ImportError):
+                    import readline  # noqa: F401  editing and history of the line
+
+                return input(prompt)
+            self.stream.write(prompt)
+            self.stream.flush()
+            line = sys.stdin.readline()
+            self.stream.write("\n")
+            return line.rstrip("\n") if line else None
+        except EOFError:
+            self.stream.write("\n")
+            return None
+
+
+def _escaped(text: str) -> str:
+    """Plain characters that Markdown must not take for its own."""
+    return "".join("\\" + c if c in r"\*_`[]<>" else c for c in text)
+
+
+def inline_image(png: bytes) -> str:
+    """The escape sequence that draws a PNG, in terminals known to understand one; else ''."""
+    data = base64.b64encode(png).decode()
+    if os.environ.get("TERM_PROGRAM") in ("iTerm.app", "WezTerm") and "TMUX" not in os.environ:
+        return f"\x1b]1337;File=inline=1;width=72;size={len(png)}:{data}\a"
+    if "KITTY_WINDOW_ID" in os.environ and "TMUX" not in os.environ:
+        parts = [data[i : i + 4096] for i in range(0, len(data), 4096)]
+        return "".join(
+            f"\x1b_G{'a=T,f=100,c=72,' if i == 0 else ''}m={int(i + 1 < len(parts))};{part}\x1b\\"
+            for i, part in enumerate(parts)
+        )
+    return ""

@@ -1,0 +1,64 @@
+"""show(): a picture out of a lesson, always as a PNG file; quick(): a smaller size for a quick run.
+
+Pictures go to the folder in MINIGEN_LESSON_PICTURES, else to runs/lessons. The stepper and the page
+builder listen (`listener`) and place them; a script prints where they are; a notebook draws them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..images import png_bytes, save_gif, write_atomically
+
+__all__ = ["Picture", "quick", "show"]
+
+T = TypeVar("T")
+listener: Callable[[Picture], None] | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was written: the PNG, and beside it an SVG or a GIF where there is one."""
+
+    png: Path
+    caption: str = ""
+    svg: Path | None = None
+    gif: Path | None = None
+
+    def _repr_png_(self) -> bytes:
+        return self.png.read_bytes()
+
+
+def show(picture: Any, name: str, caption: str = "") -> Picture:
+    """Write a picture to NAME.png and present it; returns where it is.
+
+    picture  a Pillow image, a minigen.draw.Drawing (an SVG is written too), or a list of Pillow
+             images: the frames of an animation (a GIF is written too; the PNG is the last frame).
+    """
+    base = Path(os.environ.get("MINIGEN_LESSON_PICTURES") or "runs/lessons") / name
+    svg = gif = None
+    if isinstance(picture, list):
+        gif = save_gif(picture, base.with_suffix(".gif"))
+        image = picture[-1]
+    elif hasattr(picture, "svg"):
+        svg = write_atomically(base.with_suffix(".svg"), picture.svg().encode())
+        image = picture.image()
+    else:
+        image = picture
+    png = write_atomically(base.with_suffix(".png"), png_bytes(image))
+    shown = Picture(png, caption, svg, gif)
+    if listener is not None:
+        listener(shown)
+    elif "ipykernel" not in sys.modules:
+        print(f"picture: {gif or png}")
+    return shown
+
+
+def quick(full: T, small: T) -> T:
+    """`small` in a quick run (--quick, or MINIGEN_QUICK=1), else `full`."""
+    return small if "--quick" in sys.argv or os.environ.get("MINIGEN_QUICK") == "1" else full

@@ -1,0 +1,140 @@
+"""Workspaces and verdicts: whatever a learner's file does, one clear answer, no lost progress."""
+
+from __future__ import annotations
+
+import pytest
+
+from minigen import cli
+from minigen.lesson import course, exercises, planted
+from minigen.lesson.progress import Progress
+
+GOOD = """\
+def tanh(x):
+    y = math.tanh(x.data)
+    return Value(y, (x,), (1 - y * y,))
+"""
+LESSON = course.lessons()[0]
+
+
+@pytest.fixture
+def progress(tmp_path, monkeypatch) -> Progress:
+    monkeypatch.setenv("MINIGEN_PROGRESS", str(tmp_path / "lessons.json"))
+    return Progress()
+
+
+@pytest.fixture
+def space(tmp_path, progress, monkeypatch):
+    """A workspace that holds one stub, and is the current folder."""
+    folder = tmp_path / "my space"
+    monkeypatch.setattr(course, "lessons", lambda: (LESSON,))
+    exercises.start(folder, progress)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def verdict(space, progress, text: str) -> exercises.Verdict:
+    path = exercises.file_of(LESSON, "gradient.tanh", space)
+    path.write_text(text, encoding="utf-8")
+    return exercises.judge(LESSON, "gradient.tanh", space, progress)
+
+
+def test_a_solution_passes_and_is_remembered(space, progress):
+    found = verdict(space, progress, GOOD)
+    assert found.kind == "passed", found
+    assert Progress().exercise("gradient", "gradient.tanh")["passed"]
+
+
+@pytest.mark.parametrize(
+    "text, kind, words",
+    [
+        ("def tanh(x):\n    raise NotImplementedError\n", "stopped", "not written yet"),
+        (GOOD.replace("1 - y * y", "1 - y"), "wrong", "smallest failing case"),
+        (GOOD.replace("1 - y * y", "y * y - 1"), "wrong", "sign is flipped"),
+        (GOOD.replace("math.tanh(x.data)", "math.nan"), "wrong", "NaN"),
+        (GOOD.replace("math.tanh(x.data)", "math.tnah(x.data)"), "broken", "line 2"),
+        (GOOD.replace("return", "retrun"), "broken", "line 3"),
+        ("def tanh(x):\n    pass\n", "broken", "NoneType"),
+        ("def tanh(x):\n    return tanh(x)\n", "broken", "calls itself"),
+        ("import sys\nsys.exit(0)\n", "broken", "exit()"),
+        ("import os\nos._exit(0)\n", "broken", "ended before"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", "broken", "signal 9"),
+        ("x = []\nwhile True:\n    x.append(bytearray(10**7))\n", "stopped", "memory"),
+    ],
+    ids=lambda v: v.split("\n")[-2][:20] if isinstance(v, str) and "\n" in v else v,
+)
+def test_whatever_a_stub_does_there_is_one_clear_answer(space, progress, text, kind, words):
+    progress.set_exercise("gradient", "gradient.tanh", passed=True)
+    found = verdict(space, progress, text)
+    assert found.kind == kind and words in found.message, found
+    assert Progress().exercise("gradient", "gradient.tanh")["passed"]  # nothing is lost
+    assert exercises.file_of(LESSON, "gradient.tanh", space).read_text() == text
+
+
+def test_a_loop_without_end_is_stopped_and_its_line_named(space, progress, monkeypatch):
+    monkeypatch.setenv("MINIGEN_LESSON_SECONDS", "6")
+    found = verdict(space, progress, "def tanh(x):\n    while True:\n        x = x\n")
+    assert found.kind == "stopped" and "no end after 6 seconds" in found.message
+    assert "line 2" in found.message or "line 3" in found.message
+
+
+def test_what_the_code_breaks_in_the_workspace_is_put_back(space, progress):
+    other = exercises.file_of(LESSON, "gradient.power", space)
+    before = other.read_text()
+    text = f"import os\nos.remove({str(other)!r})\n{GOOD}"
+    found = verdict(space, progress, text)
+    assert found.kind == "broken" and "power.py" in found.message
+    assert other.read_text() == before
+
+
+def test_endless_printing_is_cut(space, progress):
+    found = verdict(space, progress, "for i in range(20000): print(i)\n" + GOOD)
+    assert found.kind == "passed" and len(found.printed) < 3000 and "more" in found.printed
+
+
+def test_a_file_that_is_no_text(space, progress):
+    path = exercises.file_of(LESSON, "gradient.tanh", space)
+    path.write_bytes(b"\xff\xfe\x00")
+    found = exercises.judge(LESSON, "gradient.tanh", space, progress)
+    assert found.kind == "broken" and "cannot be read" in found.message
+
+
+def test_a_learners_work_is_never_overwritten(space, progress):
+    path = exercises.file_of(LESSON, "gradient.tanh", space)
+    path.write_text(GOOD)
+    other = exercises.file_of(LESSON, "gradient.power", space)
+    other.unlink()
+    made, kept = exercises.start(space, progress)
+    assert made == [other] and path in kept and path.read_text() == GOOD
+
+
+def test_the_commands(space, capsys):
+    def run(*words: str) -> tuple[int, str]:
+        code = cli.main(["lesson", *words])
+        return code, "".join(capsys.readouterr())
+
+    code, said = run()
+    assert code == 0 and "[ ] gradient.tanh" in said and max(map(len, said.splitlines())) <= 80
+    code, said = run("check")
+    assert code == 0 and "was begun yet" in said
+    code, said = run("hint", "tanh")
+    assert code == 0 and "hint 1 of 2" in said and "hint 2" not in said
+    code, said = run("hint", "tanh")
+    assert "hint 2 of 2" in said and "solution" in said
+    code, said = run("solution", "tanh")
+    assert code == 0 and "1 - y * y" in said and "# end" not in said
+    exercises.file_of(LESSON, "gradient.tanh", space).write_text(GOOD)
+    code, said = run("check")
+    assert code == 0 and "passed" in said and "power" not in said
+    code, said = run("check", "gradient.tahn")
+    assert code == 2 and "Did you mean" in said
+    assert run("strat", "x")[0] == 2
+    assert run("--quik")[0] == 2
+    assert run("start")[0] == 2
+
+
+def test_a_planted_bug_is_one_line(space):
+    key, name = "ops/negative-side-of-sub-keeps-its-sign", "Sub"
+    lines = planted.culprit(key, name).splitlines()
+    assert sum(line.startswith("-") for line in lines) == 1
+    assert "neg(gz)" not in planted.suspect(key, name)
+    assert planted.load(key, name).__module__ == "minigen.ops.elementwise"

@@ -1,0 +1,317 @@
+"""The means of lessons: source, formulas, session, stepper, progress, screen; on a tiny lesson."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from minigen.errors import UsageError
+from minigen.lesson import course, formulas, session, source, stepper
+from minigen.lesson.progress import Progress
+from minigen.lesson.screen import Screen
+
+TINY = '''\
+# %% [raw]
+# title = "Tiny"
+# read_minutes = 2
+# seed = 3
+
+# %% [markdown] id="tiny.title"
+# # Tiny
+#
+# A formula: $\\frac{\\partial y}{\\partial x} = 2x^2$.
+
+# %% id="tiny.start"
+from minigen.lesson import quick, show
+x = [1]
+print("begun", x, "\\u2202")
+
+# %% id="tiny.grow" predict="How long is x now?" options=["1", "2"] answer="2"
+x.append(len(x) + 1)
+print("x =", x)
+
+# %% [markdown] id="tiny.task"
+# ## A task
+#
+# Double it.
+
+# %% id="tiny.double" exercise=true time=1 uses=["tiny.start"] stub="raise NotImplementedError"
+def double(v):
+    """2 v."""
+    # solution
+    return 2 * v
+    # end
+
+# %% id="tiny.double.check" check="tiny.double" hint1="Twice." hint2="2 * v"
+assert double(2) == 4
+
+# %% id="tiny.end"
+from PIL import Image
+show(Image.new("L", (4, 4)), "tiny")
+print(quick("full", "small"))
+'''
+
+
+@pytest.fixture
+def tiny(tmp_path) -> source.Lesson:
+    path = tmp_path / "07_tiny.py"
+    path.write_text(TINY, encoding="utf-8")
+    return source.read(path)
+
+
+@pytest.fixture
+def progress(tmp_path) -> Progress:
+    return Progress(tmp_path / "state" / "lessons.json")
+
+
+# ---- the source
+
+
+def test_cells_know_their_kind_attributes_and_lines(tiny):
+    lines = TINY.splitlines()
+    assert tiny.number == 7 and tiny.name == "tiny" and tiny.header.seed == 3
+    kinds = [cell.kind for cell in tiny.cells]
+    assert kinds == ["raw", "markdown", "code", "code", "markdown", "code", "code", "code"]
+    for cell in tiny.cells:
+        first = cell.source.splitlines()[0]
+        written = lines[cell.line - 1]
+        assert written == (first if cell.kind == "code" else f"# {first}")
+    assert list(tiny.exercises) == ["tiny.double"]
+    assert tiny.exercises["tiny.double"][1].hints == ["Twice.", "2 * v"]
+
+
+def test_a_stub_and_a_solution_are_two_readings_of_one_cell(tiny):
+    cell = tiny.cell("tiny.double")
+    stub = 'def double(v):\n    """2 v."""\n    raise NotImplementedError\n'
+    assert source.stub_of(cell) == stub
+    assert source.solution_of(cell) == stub.replace("raise NotImplementedError", "return 2 * v")
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ('title = "Tiny"', 'titel = "Tiny"', "titel"),
+        ('title = "Tiny"', 'title = Tiny', "TOML"),
+        ('id="tiny.start"', "id=tiny.start", "not JSON"),
+        ("time=1", "tmie=1", 'Did you mean "time"?'),
+        ("# A formula", "A formula", ":9: lines of this cell begin with"),
+        ("# %% [raw]\n", "x = 1\n# %% [raw]\n", "begin with a line"),
+    ],
+)
+def test_faults_are_named_with_their_line(tmp_path, old, new, words):
+    path = tmp_path / "07_tiny.py"
+    path.write_text(TINY.replace(old, new), encoding="utf-8")
+    with pytest.raises(source.LessonError, match=r"07_tiny\.py") as caught:
+        source.read(path)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("lesson", [None, *course.lessons()], ids=lambda x: x and x.name)
+def test_jupytext_reads_the_same_cells(lesson, tiny):
+    jupytext = pytest.importorskip("jupytext")
+    lesson = lesson or tiny
+    text = lesson.path.read_text(encoding="utf-8")
+    book = jupytext.reads(text, fmt="py:percent")
+    theirs = [(c.cell_type, c.source, {**c.metadata}) for c in book.cells]
+    for _, _, attributes in theirs:  # jupytext's own note of how many blank lines follow
+        attributes.pop("lines_to_next_cell", None)
+    ours = [(c.kind, c.source, c.attributes) for c in lesson.cells]
+    assert theirs == ours
+    written = jupytext.writes(book, fmt="py:percent")
+    again = [(c.kind, c.source, c.attributes) for c in source.split(_without_front_matter(written))]
+    assert again == ours
+
+
+def _without_front_matter(text: str) -> str:
+    if not text.startswith("# ---"):
+        return text
+    return text.split("# ---\n", 2)[2].lstrip("\n")
+
+
+# ---- formulas
+
+
+@pytest.mark.parametrize(
+    "tex, words",
+    [
+        (r"\frac{\partial y}{\partial x}", "∂y/∂x"),
+        (r"x^2 + y_{i}", "x² + yᵢ"),
+        (r"\frac{f(a+h) - f(a)}{h}", "(f(a+h) - f(a))/h"),
+        (r"\sqrt{a + b}", "√(a + b)"),
+        (r"\mathcal{L} \leq \log p(x)", "L ≤ log p(x)"),
+        (r"2^{30}", "2³⁰"),
+        (r"e^{x y}", "e^(x y)"),
+    ],
+)
+def test_formulas_in_characters(tex, words):
+    assert formulas.plain(tex) == words
+
+
+def test_dollars_in_code_are_no_formulas():
+    text = "a `$x$` b $y$"
+    assert formulas.each_formula(text, lambda t, d: f"<{t}>") == "a `$x$` b <y>"
+
+
+# ---- the session
+
+
+def test_cells_share_a_namespace_and_going_back_is_exact(tiny, tmp_path):
+    start, grow = tiny.code[:2]
+    with session.Session(tiny, tmp_path) as lesson:
+        said: list[str] = []
+        first = lesson.run(grow, said.append)  # what comes before runs first
+        assert first.text == "x = [1, 2]\n" == "".join(said) and first.error is None
+        assert lesson.run(grow).text == "x = [1, 2]\n"  # not [1, 2, 3]: in the state before it
+        assert "begun [1] ∂" in lesson.run(start).text
+        assert "[1]" in lesson.explain("x") and "not defined" in lesson.explain("nothing")
+        last = lesson.run(tiny.code[-1])
+        assert last.text == "full\n"
+        assert [p.png for p in last.pictures] == [tmp_path / "tiny.png"]
+        assert last.pictures[0].png.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("import os; os._exit(3)", "exit code 3"),
+        ("input()", "EOFError"),
+        ("raise SystemExit('bye')", "exit('bye')"),
+    ],
+)
+def test_a_cell_that_fails_says_so_and_the_lesson_goes_on(tiny, tmp_path, body, words):
+    text = TINY.replace("x.append(len(x) + 1)", body)
+    tiny.path.write_text(text, encoding="utf-8")
+    lesson = source.read(tiny.path)
+    with session.Session(lesson, tmp_path) as running:
+        result = running.run(lesson.code[1])
+        assert words in (result.error or "")
+        if "Zero" in words:
+            line = next(i for i, t in enumerate(text.splitlines(), 1) if t == body)
+            assert f"07_tiny.py\", line {line}" in (result.error or "")
+        assert "begun" in running.run(lesson.code[0]).text
+
+
+# ---- progress
+
+
+def test_progress_survives_and_two_writers_do_not_lose_each_others(progress):
+    other = Progress(progress.path)
+    progress.set_lesson("tiny", at="tiny.grow")
+    other.set_exercise("tiny", "tiny.double", passed=True)
+    again = Progress(progress.path)
+    assert again.lesson("tiny")["at"] == "tiny.grow"
+    assert again.exercise("tiny", "tiny.double")["passed"]
+    again.forget("tiny")
+    assert Progress(progress.path).exercise("tiny", "tiny.double")["passed"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"lessons": 3}', "\x00"])
+def test_a_damaged_file_is_put_aside_not_lost(progress, damage, capsys):
+    progress.set_lesson("tiny", at="x")
+    progress.path.write_text(damage)
+    assert Progress(progress.path).lesson("tiny")["at"] == ""
+    assert progress.path.with_suffix(".broken").read_text() == damage
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_progress_that_cannot_be_written_does_not_end_a_lesson(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    progress = Progress(tmp_path / "file" / "lessons.json")
+    progress.set_lesson("tiny", at="x")
+    assert "not kept" in capsys.readouterr().err
+
+
+# ---- the stepper
+
+
+def walk(lesson, progress, monkeypatch, lines: str) -> tuple[int, str]:
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    code = stepper.Stepper(lesson, Screen(screen), progress, quick=True).walk()
+    return code, screen.getvalue()
+
+
+def test_a_whole_walk(tiny, progress, monkeypatch):
+    answers = "\n\n\n2\n\n\n\n\n"  # run, next, run + guess, next, skip the exercise, run, finish
+    code, said = walk(tiny, progress, monkeypatch, answers)
+    assert code == 0 and "∂y/∂x = 2x²" in said
+    assert "you said 2: right." in said and "x = [1, 2]" in said
+    assert "raise NotImplementedError" in said and "return 2 * v" not in said
+    assert "small" in said and "tiny.png" in said
+    assert progress.lesson("tiny")["done"]
+    assert "\x1b" not in said and max(map(len, said.splitlines())) <= 200
+
+
+def test_leaving_is_remembered_and_going_on_catches_up(tiny, progress, monkeypatch):
+    walk(tiny, progress, monkeypatch, "\n\n")
+    assert progress.lesson("tiny")["at"] == "tiny.grow"
+    code, said = walk(tiny, Progress(progress.path), monkeypatch, "\n1\nb\nb\ne x\nq\n")
+    assert "going on at step 2" in said and "x = [1, 2]" in said
+    assert "it is 2. Why?" in said
+    assert Progress(progress.path).lesson("tiny")["at"] == "tiny.start"
+    _, said = walk(tiny, Progress(progress.path), monkeypatch, "to 4\nlist\nreset\nq\n")
+    assert "4  A task" in said and progress.path.exists()
+    assert Progress(progress.path).lesson("tiny")["at"] == "tiny.start"
+
+
+def test_prose_fits_into_80_columns(tiny, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    out = io.StringIO()
+    Screen(out).prose("word " * 200)
+    assert max(map(len, out.getvalue().splitlines())) <= 80
+
+
+def test_colour_only_where_it_is_wanted(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name, coloured in (("", True), ("NO_COLOR", False)):
+        if name:
+            monkeypatch.setenv(name, "1")
+        out = Terminal()
+        Screen(out).code("def f(): return 1")
+        assert ("\x1b[3" in out.getvalue() or "\x1b[9" in out.getvalue()) == coloured
+
+
+def test_lessons_are_found_by_number_and_name():
+    first = course.lessons()[0]
+    assert course.find("1") is course.find("01") is course.find("gradient") is first
+    with pytest.raises(UsageError, match='Did you mean "gradient"'):
+        course.find("gradeint")
+    assert course.exercise("tanh") == (first, "gradient.tanh")
+    with pytest.raises(UsageError, match="Did you mean"):
+        course.exercise("gradient.tahn")
+
+
+def test_a_cell_can_be_interrupted(tiny, tmp_path):
+    import signal
+    import threading
+
+    # The runner of the tests may have been started with this signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    text = TINY.replace("x.append(len(x) + 1)", "import time\nprint('on')\ntime.sleep(60)")
+    tiny.path.write_text(text, encoding="utf-8")
+    lesson = source.read(tiny.path)
+    with session.Session(lesson, tmp_path) as running:
+        def stop(text: str) -> None:
+            if "on" in text:
+                threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+        began = time.monotonic()
+        result = running.run(lesson.code[1], stop)
+        signal.signal(signal.SIGINT, before)
+        assert result.error == "interrupted" and time.monotonic() - began < 50
+
+
+def test_the_file_of_progress_is_json(progress):
+    progress.set_workspace(Path("somewhere"))
+    assert Path(json.loads(progress.path.read_text())["workspace"]).is_absolute()

@@ -1,0 +1,110 @@
+"""Pages and drawings: what is computed is what is shown, and nothing comes from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import xml.dom.minidom
+
+import numpy as np
+import pytest
+
+from minigen.draw import Drawing, graph, plot
+from minigen.lesson import source
+
+for library in ("markdown_it", "pygments", "jinja2", "latex2mathml"):
+    pytest.importorskip(library)
+
+from minigen.lesson import build  # noqa: E402
+
+TINY = """\
+# %% [raw]
+# title = "Tiny <&>"
+
+# %% [markdown] id="tiny.title"
+# # Tiny
+#
+# ## A part & more
+#
+# With $x^2$ and `code $x$`.
+
+# %% id="tiny.code" predict="What is $1+1$?" answer="2"
+from minigen.draw import plot
+from minigen.lesson import check, show
+print("1 < 2 &", 1 + 1)
+show(plot({"a": [1, 2, 3]}), "tiny-plot", "a line")
+
+# %% id="tiny.double" exercise=true uses=[]
+def double(v):
+    # solution
+    return 2 * v
+    # end
+
+# %% id="tiny.double.check" check="tiny.double" hint1="First." hint2="Second."
+assert double(2) == 4
+"""
+
+
+def lesson(tmp_path, text: str = TINY) -> source.Lesson:
+    path = tmp_path / "01_tiny.py"
+    path.write_text(text, encoding="utf-8")
+    return source.read(path)
+
+
+def test_a_page_has_everything_and_asks_for_nothing(tmp_path):
+    tiny, said = lesson(tmp_path), []
+    pages = build.site([tiny], tmp_path / "site", quick=True, say=said.append)
+    text = pages[1].read_text(encoding="utf-8")
+    assert [p.name for p in pages] == ["index.html", "01_tiny.html"]
+    assert "1 &lt; 2 &amp; 2" in text and "<math" in text and "code $x$" in text
+    assert text.count("<details>") == 4  # the answer, two hints, the solution
+    assert "raise NotImplementedError" not in text.split("Solution")[1].split("</details>")[0]
+    assert 'id="a-part-more"' in text and 'href="#a-part-more"' in text
+    assert "<svg" in text and "Tiny &lt;&amp;&gt;" in text
+    assert re.search(r"in \d+ s with minigen", text)
+    loads = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert all(":" not in target or target.startswith("data:") for target in loads), loads
+    assert (tmp_path / "site" / "pictures" / "tiny-plot.png").exists()
+
+
+def test_a_lesson_that_fails_builds_no_page(tmp_path):
+    broken = lesson(tmp_path, TINY.replace("1 + 1)", "1 / 0)"))
+    with pytest.raises(source.LessonError, match="tiny.code.*\n*.*"):
+        build.site([broken], tmp_path / "site", say=lambda text: None)
+    assert not (tmp_path / "site" / "01_tiny.html").exists()
+
+
+# ---- drawings
+
+
+def test_a_drawing_is_the_same_marks_as_svg_and_as_pixels():
+    sheet = Drawing(60, 40, "a < b")
+    sheet.box((10, 10), (20, 20), "blue", None, 0)
+    sheet.text((45, 20), "∂<")
+    sheet.line([(0, 0), (60, 40)], dashes=True)
+    sheet.arrow((0, 40), (60, 0))
+    xml.dom.minidom.parseString(sheet.svg())
+    assert "a &lt; b" in sheet.svg() and "∂&lt;" in sheet.svg()
+    pixels = np.asarray(sheet.image(2))
+    assert pixels.shape == (80, 120, 3)
+    assert tuple(pixels[52, 52]) == (0, 114, 178)  # inside the box, off the lines
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_plot_of_anything_finite(log):
+    sheet = plot({"a": [1, 10, 100], "b": ([0, 1], [5, 5])}, {"c": ([0.5], [2.0])}, log=log)
+    xml.dom.minidom.parseString(sheet.svg())
+    for kind, mark in sheet.marks:
+        points = mark.get("points") or [mark["at"]]
+        inside = [-1 <= x <= sheet.width + 1 and -1 <= y <= sheet.height + 1 for x, y in points]
+        assert all(inside), kind
+
+
+def test_a_graph_is_drawn_from_left_to_right():
+    nodes = {"x": ["x"], "w": ["w"], "y": ["y", "a * b"], "z": ["z"]}
+    edges = [("x", "y"), ("w", "y"), ("y", "z"), ("x", "z"), ("x", "z")]
+    sheet = graph(nodes, edges, title="t", marked=["z"])
+    boxes = [mark["at"][0] for kind, mark in sheet.marks if kind == "box"]
+    at = dict(zip(nodes, boxes, strict=True))
+    assert at["x"] < at["y"] < at["z"] and at["w"] < at["y"]
+    with pytest.raises(ValueError, match="leads back"):
+        graph(nodes, [("x", "y"), ("y", "x")])
