@@ -34,9 +34,16 @@ setup(
         "minigen.training",
         "minigen_kernels",
         "minigen_kernels.cpu",
+        "minigen_kernels.cuda",
+        "minigen_kernels.emulator",
     ],
     package_dir={"minigen_kernels": "kernels/minigen_kernels"},
-    package_data={"minigen": ["py.typed"], "minigen_kernels": ["py.typed"]},
+    package_data={
+        "minigen": ["py.typed"],
+        "minigen_kernels": ["py.typed"],
+        "minigen_kernels.cuda": ["*.cu", "*.cuh"],
+        "minigen_kernels.emulator": ["runtime/*.hpp", "runtime/*.cpp"],
+    },
     install_requires=[
         "numpy>=2.0,<2.5",
         "numba>=0.61,<0.69",

@@ -80,9 +80,32 @@ def _folder_of_this_process() -> Path:
     return Path(tempfile.mkdtemp(prefix="minigen-emulator-"))
 
 
-def library(path: Path, check: bool) -> tuple[Path, list[str]]:
+Built = tuple[Path, list[str]]
+_built: dict[tuple[Path, bool, Path], tuple[dict[str, tuple[int, int]], Built]] = {}
+
+
+def library(path: Path, check: bool) -> Built:
     """(the shared library of this source, the names of its kernels), built unless it is there."""
+    key = path, check, folder()
+    if key in _built:
+        files, built = _built[key]
+        if built[0].exists() and files == _stamps(list(files)):
+            return built
     source = preprocessed(path)
+    # The files that it consists of, out of the preprocessor's own marks: # 1 "file"
+    files = sorted(set(re.findall(r'^# \d+ "([^"<>]+)"', source, re.M)))
+    stamps = _stamps(files)
+    _built[key] = stamps, _library(path, check, source)
+    return _built[key][1]
+
+
+def _stamps(files: list[str]) -> dict[str, tuple[int, int]]:
+    """When each file was changed last, and its size."""
+    found = [(file, Path(file)) for file in files]
+    return {f: (p.stat().st_mtime_ns, p.stat().st_size) for f, p in found if p.exists()}
+
+
+def _library(path: Path, check: bool, source: str) -> Built:
     names = kernel_names(source)
     unit = _unit(path, names)
     shared = _dynamic_shared(dynamic_shared_names(source))

@@ -206,8 +206,8 @@ void check_access(const void* target, size_t bytes, Kind kind, bool may_be_unali
   const char* stack = fibers[state.thread].stack;
   if (address >= stack && address < stack + STACK_BYTES) return;
   uint64_t site = offset_in_library(pc) - 1;  // within the instruction that calls
-  if (++state.steps > (1ull << 28))
-    fault_at("hang", "268 million accesses without a barrier: an endless loop?", site);
+  if (++state.steps > (1ull << 26))
+    fault_at("hang", "67 million accesses without a barrier: an endless loop?", site);
   Region* region = find_region(address);
   if (!region && kind == Kind::read && in_library(address)) return;  // a constant, a literal
   if (!region) report_outside(address, bytes, kind, site);

@@ -31,9 +31,11 @@ extern Current current;
 struct Place {
   const char* file;
   int line;
+  static constexpr Place here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    return {file, line};
+  }
 };
-#define EMULATOR_HERE \
-  emulator::Place { __builtin_FILE(), __builtin_LINE() }
+#define EMULATOR_HERE emulator::Place::here()
 
 // One launch; mirrored in launch.py.
 struct Launch {
@@ -55,7 +57,7 @@ Votes block_barrier(int predicate, Place place);
 // A lane that takes no part counts as 0xff bytes: NaN in any float type.
 enum class Collective { shuffle, vote, sync, matrix };
 unsigned exchange(Collective, unsigned mask, const void* mine, void* all, size_t bytes, Place);
-bool lane_is_absent(int lane);  // it never was, or it has returned
+bool lane_is_absent(int lane);  // the block ends before it
 
 // Copies that the hardware makes in the background, from issue to wait.
 void copy_issue(void* target, const void* source, int bytes, int source_bytes, Place place);

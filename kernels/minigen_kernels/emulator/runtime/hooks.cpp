@@ -22,8 +22,8 @@ void note_atomic(const void* address, size_t bytes) {
 static void volatile_access(const void* address, size_t bytes, Kind kind, const void* pc) {
   const Region* region = find_region(address);
   bool global = region && !region->shared;
+  if (global && kind == Kind::read) yield();  // before: between check and load nobody may run
   check_access(address, bytes, global ? Kind::atomic : kind, false, pc);
-  if (global && kind == Kind::read) yield();
 }
 
 extern "C" {
@@ -47,13 +47,14 @@ void __tsan_read_range(void* p, unsigned long n) { check_access(p, n, Kind::read
 void __tsan_write_range(void* p, unsigned long n) { check_access(p, n, Kind::write, true, CALLER); }
 
 struct Located {  // every record of the undefined-behaviour checks begins with a place
-  Place place;
-  unsigned column;
+  const char* file;
+  unsigned line, column;
+  operator Place() const { return {file, int(line)}; }
 };
 
 #define UNDEFINED(NAME, KIND, MESSAGE)                                                     \
-  void __ubsan_handle_##NAME(Located* l) { fault(KIND, MESSAGE, l->place); }               \
-  void __ubsan_handle_##NAME##_abort(Located* l) { fault(KIND, MESSAGE, l->place); }
+  void __ubsan_handle_##NAME(Located* l) { fault(KIND, MESSAGE, *l); }               \
+  void __ubsan_handle_##NAME##_abort(Located* l) { fault(KIND, MESSAGE, *l); }
 UNDEFINED(out_of_bounds, "out-of-bounds", "index outside the bounds that the array declares")
 UNDEFINED(shift_out_of_bounds, "arithmetic", "shift by a negative amount, or by the width or more")
 UNDEFINED(add_overflow, "arithmetic", "signed integer overflow in an addition")
@@ -70,8 +71,8 @@ struct TypeMismatch {
 void __ubsan_handle_type_mismatch_v1_abort(TypeMismatch* record, const void* address) {
   uintptr_t mask = (uintptr_t(1) << record->log_alignment) - 1;
   if ((uintptr_t)address & mask)
-    fault("misaligned", "the address is not a multiple of the type's alignment", record->at.place);
-  fault("out-of-bounds", "access through a null pointer", record->at.place);
+    fault("misaligned", "the address is not a multiple of the type's alignment", record->at);
+  fault("out-of-bounds", "access through a null pointer", record->at);
 }
 void __ubsan_handle_type_mismatch_v1(TypeMismatch* record, const void* address) {
   __ubsan_handle_type_mismatch_v1_abort(record, address);

@@ -7,10 +7,10 @@ namespace emulator {
 // A parameter in five characters or so: kind, size, and for a pointer what it points to.
 template <class T>
 constexpr char kind_of() {
-  if (__is_same(T, bool)) return 'b';
-  if (__is_class(T) || __is_union(T)) return 's';
-  if (__is_same(T, float) || __is_same(T, double)) return 'f';
-  return T(-1) < T(0) ? 'i' : 'u';
+  if constexpr (__is_same(T, bool)) return 'b';
+  else if constexpr (__is_class(T) || __is_union(T)) return 's';
+  else if constexpr (__is_same(T, float) || __is_same(T, double)) return 'f';
+  else return T(-1) < T(0) ? 'i' : 'u';
 }
 
 template <class T>

@@ -12,7 +12,7 @@ Fiber fibers[1024];
 // follows from the seed: most are random, but some bugs need one warp to run far ahead of others.
 enum class Schedule { random, warp_first, last_first };
 static Schedule schedule;
-static List<int> ready;
+static List<int> ready, yielded;  // who yields goes behind all who have not: nobody waits in vain
 static uint64_t random_state;
 
 static uint32_t random_bits() {  // xorshift64*
@@ -50,7 +50,7 @@ static int next_thread() {
 void leave() { switch_to_scheduler(fibers[state.thread]); }
 
 void yield() {
-  ready.push(state.thread);
+  (schedule == Schedule::random ? ready : yielded).push(state.thread);
   leave();
 }
 
@@ -85,10 +85,7 @@ unsigned exchange(Collective collective, unsigned mask, const void* mine, void* 
   return fiber.took_part;
 }
 
-bool lane_is_absent(int lane) {
-  int thread = state.thread / 32 * 32 + lane;
-  return thread >= state.threads || fibers[thread].wait == Wait::forever;
-}
+bool lane_is_absent(int lane) { return state.thread / 32 * 32 + lane >= state.threads; }
 
 // ---------------------------------------------------------------- warp collectives
 static bool moves_data(Collective c) { return c == Collective::shuffle || c == Collective::matrix; }
@@ -215,6 +212,7 @@ static void start_block(unsigned number) {
   state.block_serial++;
   state.block_epoch = 0;
   ready.clear();
+  yielded.clear();
   poison_shared_memory();
   fence_start_block();
   for (unsigned i = 0; i < unsigned(state.threads); i++) {
@@ -242,6 +240,7 @@ static void run_thread(int thread) {
 static void run_block() {
   int alive = state.threads;
   while (alive && !failed) {
+    if (!ready.count) swap(ready, yielded);
     if (!ready.count) {
       pass_block_barrier();
       continue;
