@@ -1,7 +1,7 @@
 // out[b,i] = sum over j of exp(s[j] - lse) v[b,j],  lse[b,i] = log of the sum over j of exp s[j],
 // s[j] = scale q[b,i] . k[b,j] + mask[b,i,j]; float32 and float64, any size, no T x S array anywhere.
 // A query that may look at no key gives 0 and lse = -inf.
-// REGISTERS 255
+// REGISTERS 128
 
 struct Attention {
   int T, S, d, dv;       // queries, keys, width of q and k, width of v

@@ -2,7 +2,7 @@
 //   y[n,o,i,j] = b[o] + sum over c,p,q of x[n,c, i s + p d - P, j s + q d - P] w[o,c,p,q]
 // and its two transposes. No patch matrix is ever stored: its elements are computed where they are
 // loaded. blockIdx.x: tiles of columns of the product, y: of rows, z: groups and more, see each kernel.
-// REGISTERS 255
+// REGISTERS 128
 #include "tile.cuh"
 
 struct Conv {  // the shapes of x (N, C, H, W), w (O, C / groups, kh, kw) and y (N, O, h, w)

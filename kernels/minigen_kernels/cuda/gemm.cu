@@ -2,7 +2,7 @@
 //
 // The operands come with the strides of their axes, so that a transposed one needs no copy; a batch
 // stride of 0 uses one matrix for the whole batch. blockIdx: x tiles of columns, y of rows, z batch.
-// REGISTERS 255: the compile layer holds every kernel of the file to this many.
+// REGISTERS 128: at most so many a thread, which the compile layer's test holds the file to.
 #include "tile.cuh"
 
 struct Matrix {

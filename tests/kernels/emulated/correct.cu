@@ -25,12 +25,12 @@ KERNEL(sum_of_all_last_block_adds) {
   __device__ static unsigned done;
   int t = threadIdx.x, i = blockIdx.x * 64 + t;
   s[t] = x[i];
+  y[i] = 0;  // before the barriers, or thread 0's fence would not cover it
   __syncthreads();
   for (int half = 32; half > 0; half /= 2) {
     if (t < half) s[t] += s[t + half];
     __syncthreads();
   }
-  y[i] = 0;
   if (t == 0) {
     partial[blockIdx.x] = s[0];
     __threadfence();
