@@ -63,7 +63,8 @@ def test_gemm_of_several_tiles(shape, flips):
     m, k, n = shape
     rng = np.random.default_rng(m)
     a, b = (rng.standard_normal(s).astype(np.float32) for s in ((m, k), (k, n)))
-    stored = [np.ascontiguousarray(x.T) if flip else x for x, flip in zip((a, b), flips, strict=True)]
+    pairs = zip((a, b), flips, strict=True)
+    stored = [np.ascontiguousarray(x.T) if flip else x for x, flip in pairs]
     for rung in LADDERS["gemm"][1:]:
         with cuda.emulation(check=True, seed=m):
             close(rung(*stored, *flips), a @ b, k, rung.__name__)
@@ -139,7 +140,8 @@ def test_attention_and_its_backward(data, seed, dtype):
 
 def test_attention_wider_than_its_tiles():
     rng = np.random.default_rng(0)
-    q, k, v = (rng.standard_normal(s).astype(np.float32) for s in ((1, 35, 70), (1, 37, 70), (1, 37, 66)))
+    shapes = (1, 35, 70), (1, 37, 70), (1, 37, 66)
+    q, k, v = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
     rungs_agree("attention", 5, q, k, v, None, is_causal=True, terms=110)
 
 

@@ -21,7 +21,7 @@ def module():
     return emulator.load(SOURCE, check=True)
 
 
-# ---------------------------------------------------------------- the tables, as the ISA states them
+# ---------------------------------------------------------------- the tables, as the ISA has them
 def a_16x16(lane, i):  # a0 ... a7, 16-bit
     group, thread = lane >> 2, lane % 4
     row = group if 0 <= i < 2 or 4 <= i < 6 else group + 8

@@ -29,10 +29,9 @@ def attention_1_online(q, k, v, mask=None, is_causal=False, scale=None):
     q, k, v = packed(q), packed(k), packed(v)
     for part in _batches(batch if rows else 0):
         grid = tiles(rows, ROWS), max(1, tiles(dv, WIDTH)), part.stop - part.start
-        launch(
-            "attention.cu", f"attention_1_online_{ending}", grid, THREADS,
-            q[part], k[part], v[part], *_masks(mask, part, q.dtype), out[part], lse[part], g, scale,
-        )
+        given = q[part], k[part], v[part], *_masks(mask, part, q.dtype)
+        kernel = f"attention_1_online_{ending}"
+        launch("attention.cu", kernel, grid, THREADS, *given, out[part], lse[part], g, scale)
     return out, lse
 
 

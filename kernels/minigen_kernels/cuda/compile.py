@@ -93,7 +93,8 @@ def _nvrtc() -> Any:
 
         nvrtc.nvrtcVersion()  # the library behind the bindings is loaded here
     except (ImportError, RuntimeError, OSError) as error:
-        raise CompileError(f"CUDA kernels are compiled by NVRTC, which is missing: {REMEDY}") from error
+        text = f"CUDA kernels are compiled by NVRTC, which is missing: {REMEDY}"
+        raise CompileError(text) from error
     return nvrtc
 
 
@@ -111,7 +112,8 @@ def _compile(nvrtc: Any, source: Path, headers: list[Path], flags: tuple[str, ..
         nvrtc.nvrtcGetProgramLog(program, log)
         text = log.decode(errors="replace").rstrip(" \0\n")
         if int(status):
-            raise CompileError(f"{source.name} does not compile ({' '.join(flags)}):\n{text[:4000]}")
+            how = " ".join(flags)
+            raise CompileError(f"{source.name} does not compile ({how}):\n{text[:4000]}")
         cubin = b" " * _checked(nvrtc, nvrtc.nvrtcGetCUBINSize(program))
         _checked(nvrtc, nvrtc.nvrtcGetCUBIN(program, cubin))
         return cubin, text

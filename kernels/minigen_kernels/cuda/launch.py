@@ -49,7 +49,9 @@ def _module(source: str, how: Emulation) -> Any:
     return emulator.load(FOLDER / source, check=how.check, seed=how.seed)
 
 
-def launch(source: str, kernel: str, grid: Any, block: int, *arguments: Any, shared: int = 0) -> None:
+def launch(
+    source: str, kernel: str, grid: Any, block: int, *arguments: Any, shared: int = 0
+) -> None:
     """Run the kernel of that name in a .cu file of this folder; arrays are changed in place."""
     getattr(_module(source, _emulation), kernel)[grid, block, shared](*arguments)
 

@@ -111,7 +111,7 @@ class Bound:
     def _copy_in(self) -> list[Block]:
         blocks: list[Block] = []
         order = sorted(self.arrays, key=lambda entry: entry[1].ctypes.data)
-        for i, array, parameter in order:
+        for _, array, parameter in order:
             low, high = array.ctypes.data, array.ctypes.data + array.nbytes
             if blocks and low < blocks[-1].low + blocks[-1].bytes:
                 high = max(high, blocks[-1].low + blocks[-1].bytes)
@@ -137,8 +137,8 @@ class Bound:
 
     def names_of(self, block: Block) -> str:
         """The arguments that lie in a block, for messages."""
-        inside = [i + 1 for i, a, _ in self.arrays if self._block_of(a, [block, *self.blocks]) is block]
-        return f"argument {' and '.join(map(str, sorted(inside)))} of {self.kernel}"
+        inside = sorted(i + 1 for i, a, _ in self.arrays if self._block_of(a, self.blocks) is block)
+        return f"argument {' and '.join(map(str, inside))} of {self.kernel}"
 
     def copy_out(self) -> None:
         """Give the caller's arrays what the kernel has written."""

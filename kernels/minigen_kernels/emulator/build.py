@@ -114,7 +114,12 @@ def _library(path: Path, check: bool, source: str) -> Built:
     target = folder() / f"{path.stem}-{'check' if check else 'fast'}-{key}.so"
     if not target.exists():
         _build(path, target, flags, unit, shared)
-    return target, names
+    return target, [plain(name) for name in names]
+
+
+def plain(name: str) -> str:
+    """A kernel's name without its namespaces, which is how extern "C" exports it."""
+    return name.rpartition("::")[2]
 
 
 def preprocessed(path: Path) -> str:
@@ -132,7 +137,7 @@ def _include_paths(path: Path) -> list[str]:
 
 def _unit(path: Path, names: list[str]) -> str:
     """What is compiled: the dialect, the source, and an entry for each kernel."""
-    entries = "".join(f"EMULATOR_KERNEL({name})\n" for name in names)
+    entries = "".join(f"EMULATOR_KERNEL({plain(name)}, {name})\n" for name in names)
     return f'#include "{RUNTIME}/dialect.hpp"\n#include "{path}"\n{entries}'
 
 

@@ -138,7 +138,7 @@ class Module:
 
 
 class Kernel:
-    """One kernel; kernel[grid, block] or kernel[grid, block, dynamic shared bytes] can be called."""
+    """One kernel: kernel[grid, block](...), or kernel[grid, block, dynamic shared bytes](...)."""
 
     def __init__(self, module: Module, name: str):
         self._module, self.name = module, name

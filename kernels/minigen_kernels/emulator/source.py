@@ -9,14 +9,15 @@ EXTERN_SHARED = re.compile(r"\bextern\s+(?:\w+\s+)*?__shared__\b([^;]*?)\[\s*\]\
 
 
 def kernel_names(source: str) -> list[str]:
-    """The names of the `extern "C"` kernels, in their order.
+    """The names of the `extern "C"` kernels, in their order, with their namespaces before them.
 
     >>> kernel_names('extern "C" __global__ void __launch_bounds__(64) f(int n) {}')
     ['f']
     """
     tokens = TOKEN.findall(re.sub(r"^\s*#.*$", "", source, flags=re.M))
-    names, depth = [], 0
-    blocks = []  # the depths at which an extern "C" { } that is open began
+    names: list[str] = []
+    depth, blocks = 0, []  # the depths at which an extern "C" { } that is open began
+    spaces: list[tuple[int, str]] = []  # the same of namespaces, with their names
     declared_c = False  # extern "C" has been read, and its declaration is not over
     for i, token in enumerate(tokens):
         if token == '"C"' and i and tokens[i - 1] == "extern":
@@ -24,17 +25,19 @@ def kernel_names(source: str) -> list[str]:
                 blocks.append(depth)
             else:
                 declared_c = True
+        elif token == "namespace" and "{" in tokens[i + 1 : i + 3]:
+            spaces.append((depth, tokens[i + 1] + "::" if tokens[i + 1] != "{" else ""))
         elif token == "{":
             depth += 1
             declared_c = False
         elif token == "}":
             depth -= 1
-            if blocks and blocks[-1] == depth:
-                blocks.pop()
+            blocks = [d for d in blocks if d < depth]
+            spaces = [space for space in spaces if space[0] < depth]
         elif token == ";":
             declared_c = False
         elif token == "__global__" and (declared_c or (blocks and depth == blocks[-1] + 1)):
-            name = _declared_name(tokens, i + 1)
+            name = "".join(space for _, space in spaces) + _declared_name(tokens, i + 1)
             if name not in names:
                 names.append(name)
     return names

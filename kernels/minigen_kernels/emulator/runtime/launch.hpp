@@ -68,13 +68,13 @@ EMULATOR_OWN void call(void (*kernel)(A...), void** arguments) {
 
 }  // namespace emulator
 
-// What the loader writes behind the source, once per kernel.
-#define EMULATOR_KERNEL(NAME)                                                              \
-  extern "C" const char* emulator_signature_##NAME() { return emulator::signature(NAME); } \
-  EMULATOR_OWN static void emulator_call_##NAME(void** arguments) {                        \
-    emulator::call(NAME, arguments);                                                       \
-  }                                                                                        \
-  extern "C" EMULATOR_OWN int emulator_launch_##NAME(const emulator::Launch* launch) {     \
-    static thread_local char in_shared_memory;                                             \
-    return emulator::run(*launch, emulator_call_##NAME, &in_shared_memory);                \
+// What the loader writes behind the source, once per kernel; KERNEL is its name with namespaces.
+#define EMULATOR_KERNEL(NAME, KERNEL)                                                        \
+  extern "C" const char* emulator_signature_##NAME() { return emulator::signature(KERNEL); } \
+  EMULATOR_OWN static void emulator_call_##NAME(void** arguments) {                          \
+    emulator::call(KERNEL, arguments);                                                       \
+  }                                                                                          \
+  extern "C" EMULATOR_OWN int emulator_launch_##NAME(const emulator::Launch* launch) {       \
+    static thread_local char in_shared_memory;                                               \
+    return emulator::run(*launch, emulator_call_##NAME, &in_shared_memory);                  \
   }
