@@ -15,6 +15,8 @@ from minigen_kernels.cuda import compile as nvrtc
 from minigen_kernels.emulator.build import preprocessed
 from minigen_kernels.emulator.source import kernel_names
 
+from tests.kernels.needs import GXX
+
 SOURCES = nvrtc.sources()
 
 
@@ -40,6 +42,7 @@ def test_compiles_without_spills_within_its_registers(compiler, source, architec
         assert kernel.shared <= 48 * 1024, kernel
 
 
+@GXX
 def test_the_same_kernels_as_the_emulator_runs(compiler):
     for source in SOURCES:
         emulated = kernel_names(preprocessed(source))

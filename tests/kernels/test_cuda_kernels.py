@@ -15,10 +15,12 @@ from minigen_kernels.cuda import LADDERS, attention, conv, gemm
 from minigen import functional as F
 from minigen.gradcheck import check_grad
 from tests.kernels.ladder import FLOATS, close, largest
+from tests.kernels.needs import GXX
 from tests.kernels.test_attention import draw_case
 from tests.kernels.test_conv import arrays_for, cases, left_over
 from tests.kernels.test_gemm import products
 
+pytestmark = GXX
 SEEDS = st.integers(0, 9)
 SOURCES = Path(cuda.__file__).parent
 

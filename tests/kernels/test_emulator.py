@@ -16,6 +16,9 @@ import pytest
 from minigen_kernels import emulator
 from minigen_kernels.emulator import build, source
 
+from tests.kernels.needs import GXX
+
+pytestmark = GXX
 FOLDER = Path(__file__).parent / "emulated"
 SOURCE = FOLDER / "api.cu"
 MODES = pytest.mark.parametrize("check", [False, True])

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from minigen_kernels import emulator
 
+from tests.kernels.needs import GXX
+
+pytestmark = GXX
 SOURCE = Path(__file__).parent / "emulated" / "bugs.cu"
 SEEDS = range(5)
 

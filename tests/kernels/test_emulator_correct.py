@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from minigen_kernels import emulator
 
+from tests.kernels.needs import GXX
+
+pytestmark = GXX
 SOURCE = Path(__file__).parent / "emulated" / "correct.cu"
 POLYNOMIAL = np.array([(1.0, -2.0, 0.5)], "f8, f8, f8")
 X = np.random.default_rng(0).standard_normal(256).astype(np.float32)

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from minigen_kernels import emulator
 
+from tests.kernels.needs import GXX
+
+pytestmark = GXX
 SOURCE = Path(__file__).parent / "emulated" / "fragments.cu"
 LANES = range(32)
 

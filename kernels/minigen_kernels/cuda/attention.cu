@@ -1,6 +1,6 @@
 // out[b,i] = sum over j of exp(s[j] - lse) v[b,j],  lse[b,i] = log of the sum over j of exp s[j],
-// s[j] = scale q[b,i] . k[b,j] + mask[b,i,j]; float32 and float64, any size, no T x S array anywhere.
-// A query that may look at no key gives 0 and lse = -inf.
+// s[j] = scale q[b,i] . k[b,j] + mask[b,i,j]; float32 and float64, any size, no T x S array
+// anywhere. A query that may look at no key gives 0 and lse = -inf.
 // REGISTERS 128
 
 struct Attention {
@@ -88,7 +88,8 @@ __device__ void attention_1_online(const T* q, const T* k, const T* v, Mask<T> m
   q += (long long)b * g.T * g.d;
   k += (long long)b * g.S * g.d;
   v += (long long)b * g.S * g.dv;
-  T largest[2] = {minus_infinity<T>(), minus_infinity<T>()}, total[2] = {}, sums[2][WIDTH / SIDE] = {};
+  T largest[2] = {minus_infinity<T>(), minus_infinity<T>()};
+  T total[2] = {}, sums[2][WIDTH / SIDE] = {};
   int keys = g.is_causal && row0 + ROWS < g.S ? row0 + ROWS : g.S;
   for (int key0 = 0; key0 < keys; key0 += ROWS) {
     T scores[2][2] = {};
@@ -96,8 +97,9 @@ __device__ void attention_1_online(const T* q, const T* k, const T* v, Mask<T> m
     for (int i = 0; i < 2; i++) {
       int row = row0 + y + SIDE * i;
       for (int j = 0; j < 2; j++)
-        scores[i][j] = row < g.T ? masked(scale * scores[i][j], mask, g, b, row, key0 + x + SIDE * j)
-                                 : minus_infinity<T>();
+        scores[i][j] = row < g.T
+                           ? masked(scale * scores[i][j], mask, g, b, row, key0 + x + SIDE * j)
+                           : minus_infinity<T>();
       T highest = row_max(scores[i][0] > scores[i][1] ? scores[i][0] : scores[i][1]);
       highest = highest > largest[i] ? highest : largest[i];
       bool none = highest == minus_infinity<T>();  // -inf - -inf would be NaN
@@ -128,7 +130,8 @@ __device__ void attention_1_online(const T* q, const T* k, const T* v, Mask<T> m
     int row = row0 + y + SIDE * i;
     if (row >= g.T) continue;
     long long at = (long long)b * g.T + row;
-    if (x == 0 && column0 == 0) lse[at] = total[i] == 0 ? minus_infinity<T>() : largest[i] + log(total[i]);
+    if (x == 0 && column0 == 0)
+      lse[at] = total[i] == 0 ? minus_infinity<T>() : largest[i] + log(total[i]);
     for (int j = 0; j < WIDTH / SIDE; j++) {
       int column = column0 + x + SIDE * j;
       if (column < g.dv) out[at * g.dv + column] = total[i] == 0 ? T(0) : sums[i][j] / total[i];
@@ -157,14 +160,15 @@ __device__ __forceinline__ void slope(const Slopes<T>& s, Mask<T> mask, const At
   T score = masked(scale * dot(s.q + row * g.d, s.k + key * g.d, g.d), mask, g, b, i, j);
   p = score == minus_infinity<T>() ? T(0) : exp(score - s.lse[row]);
   const T* gout = s.gout + row * g.dv;
-  ds = p == 0 ? T(0)
-              : scale * p * (dot(gout, s.v + key * g.dv, g.dv) - dot(gout, s.out + row * g.dv, g.dv));
+  T along = dot(gout, s.v + key * g.dv, g.dv) - dot(gout, s.out + row * g.dv, g.dv);
+  ds = p == 0 ? T(0) : scale * p * along;
 }
 
 // Rung 1 of the backward pass, recomputed scores: two kernels, so that every sum has one owner and
 // there is no atomic. gq by a thread per query, gk and gv by a thread per key.
 template <class T>
-__device__ void attention_backward_1_queries(Slopes<T> s, Mask<T> mask, const Attention& g, T scale) {
+__device__ void attention_backward_1_queries(Slopes<T> s, Mask<T> mask, const Attention& g,
+                                             T scale) {
   int i = blockIdx.x * blockDim.x + threadIdx.x, b = blockIdx.z;
   if (i >= g.T) return;
   T* gq = s.gq + ((long long)b * g.T + i) * g.d;
@@ -191,23 +195,23 @@ __device__ void attention_backward_1_keys(Slopes<T> s, Mask<T> mask, const Atten
 }
 
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
-#define ATTENTION(SUFFIX, T)                                                                       \
-  KERNEL attention_1_online_##SUFFIX(const T* q, const T* k, const T* v,                           \
+#define ATTENTION(SUFFIX, T)                                                                      \
+  KERNEL attention_1_online_##SUFFIX(const T* q, const T* k, const T* v,                          \
                                      const unsigned char* allowed, const T* added, T* out, T* lse, \
-                                     Attention g, T scale) {                                       \
-    attention_1_online<T>(q, k, v, {allowed, added}, out, lse, g, scale);                          \
-  }                                                                                                \
-  KERNEL attention_backward_1_queries_##SUFFIX(                                                    \
-      const T* gout, const T* q, const T* k, const T* v, const T* out, const T* lse,               \
-      const unsigned char* allowed, const T* added, T* gq, Attention g, T scale) {                 \
-    attention_backward_1_queries<T>({gout, q, k, v, out, lse, gq, nullptr, nullptr},               \
-                                    {allowed, added}, g, scale);                                   \
-  }                                                                                                \
-  KERNEL attention_backward_1_keys_##SUFFIX(                                                       \
-      const T* gout, const T* q, const T* k, const T* v, const T* out, const T* lse,               \
-      const unsigned char* allowed, const T* added, T* gk, T* gv, Attention g, T scale) {          \
-    attention_backward_1_keys<T>({gout, q, k, v, out, lse, nullptr, gk, gv}, {allowed, added}, g,  \
-                                 scale);                                                           \
+                                     Attention g, T scale) {                                      \
+    attention_1_online<T>(q, k, v, {allowed, added}, out, lse, g, scale);                         \
+  }                                                                                               \
+  KERNEL attention_backward_1_queries_##SUFFIX(                                                   \
+      const T* gout, const T* q, const T* k, const T* v, const T* out, const T* lse,              \
+      const unsigned char* allowed, const T* added, T* gq, Attention g, T scale) {                \
+    attention_backward_1_queries<T>({gout, q, k, v, out, lse, gq, nullptr, nullptr},              \
+                                    {allowed, added}, g, scale);                                  \
+  }                                                                                               \
+  KERNEL attention_backward_1_keys_##SUFFIX(                                                      \
+      const T* gout, const T* q, const T* k, const T* v, const T* out, const T* lse,              \
+      const unsigned char* allowed, const T* added, T* gk, T* gv, Attention g, T scale) {         \
+    attention_backward_1_keys<T>({gout, q, k, v, out, lse, nullptr, gk, gv}, {allowed, added}, g, \
+                                 scale);                                                          \
   }
 ATTENTION(f32, float)
 ATTENTION(f64, double)

@@ -31,7 +31,8 @@ def attention_1_online(q, k, v, mask=None, is_causal=False, scale=None):
         grid = tiles(rows, ROWS), max(1, tiles(dv, WIDTH)), part.stop - part.start
         given = q[part], k[part], v[part], *_masks(mask, part, q.dtype)
         kernel = f"attention_1_online_{ending}"
-        launch("attention.cu", kernel, grid, THREADS, *given, out[part], lse[part], g, scale)
+        made = out[part], lse[part]
+        launch("attention.cu", kernel, grid, THREADS, *given, *made, g, scale)
     return out, lse
 
 
@@ -40,8 +41,8 @@ def attention_backward_1_recompute(
 ):
     """gv[j] = Σ_i p gout[i], gq[i] = scale Σ_j ds k[j], gk[j] = scale Σ_i ds q[i],
 
-    with p = exp(s[j] - lse[i]) and ds = p (gout[i]·v[j] - gout[i]·out[i]), computed anew by a thread
-    per query, then by a thread per key: no atomics, so the same bits in every run.
+    with p = exp(s[j] - lse[i]) and ds = p (gout[i]·v[j] - gout[i]·out[i]), computed anew by a
+    thread per query, then by a thread per key: no atomics, so the same bits in every run.
     """
     ending = suffix("attention_backward", gout, q, k, v, out, lse)
     gradients = tuple(empty(x.shape, q.dtype, like=q) for x in (q, k, v))

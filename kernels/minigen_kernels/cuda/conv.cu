@@ -1,7 +1,8 @@
 // The three convolutions as implicit matrix products, float32 and float64, NCHW, any size:
 //   y[n,o,i,j] = b[o] + sum over c,p,q of x[n,c, i s + p d - P, j s + q d - P] w[o,c,p,q]
 // and its two transposes. No patch matrix is ever stored: its elements are computed where they are
-// loaded. blockIdx.x: tiles of columns of the product, y: of rows, z: groups and more, see each kernel.
+// loaded. blockIdx.x: tiles of columns of the product, y: of rows, z: groups and more, see each
+// kernel.
 // REGISTERS 128
 #include "tile.cuh"
 
@@ -35,7 +36,8 @@ __device__ void conv2d_1_implicit(const T* x, const T* w, const T* bias, T* y, c
 }
 
 // Along one axis, the pixels of x of one phase: those at (index s + first), which all meet the same
-// taps of the filter. A tap p reaches pixel i of x from pixel (i + P - p d) / s of y, if that is whole.
+// taps of the filter. A tap p reaches pixel i of x from pixel (i + P - p d) / s of y, if that is
+// whole.
 struct Phase {
   int first, count;           // pixels of x: the first, and how many
   int tap, tap_step, taps;    // taps: the first, the next, how many
@@ -55,12 +57,14 @@ __device__ __forceinline__ Phase phase_of(int phase, int size, int stride, int p
   f.tap_step = stride / a;
   f.tap = 0;
   while (f.tap < f.tap_step && f.tap * dilation % stride != phase) f.tap++;
-  f.taps = f.tap < f.tap_step && f.tap < kernel ? (kernel - f.tap + f.tap_step - 1) / f.tap_step : 0;
+  bool any = f.tap < f.tap_step && f.tap < kernel;
+  f.taps = any ? (kernel - f.tap + f.tap_step - 1) / f.tap_step : 0;
   return f;
 }
 
-// The gradient of x, which is conv_transpose2d. Stride s makes s x s phases; in each the sum is dense,
-// over one s-th of the taps of each axis. blockIdx.z: group, then phase of rows, then of columns.
+// The gradient of x, which is conv_transpose2d. Stride s makes s x s phases; in each the sum is
+// dense, over one s-th of the taps of each axis. blockIdx.z: group, then phase of rows, then of
+// columns.
 template <class T>
 __device__ void conv_transpose2d_1_phases(const T* y, const T* w, const T* bias, T* x,
                                           const Conv& g) {
@@ -95,12 +99,13 @@ __device__ void conv_transpose2d_1_phases(const T* y, const T* w, const T* bias,
     x[(((long long)n * g.C + c) * g.H + row) * g.W + col] = sum + (bias ? bias[c] : T(0));
   };
   tile_product<T, TILE, TILE, false, false>(strips, blockIdx.y * TILE, blockIdx.x * TILE, channels,
-                                            g.N * pixels, 0, per_group * taps, weight, patch, store);
+                                            g.N * pixels, 0, per_group * taps, weight, patch,
+                                            store);
 }
 
-// The gradient of w: (O / groups) x (C / groups kh kw), a sum over all pixels of all images. That is
-// long where the result is small, so it is cut into `splits` parts, each with an array of its own in
-// `partial` (splits, O, C / groups, kh, kw). blockIdx.z: group, then part.
+// The gradient of w: (O / groups) x (C / groups kh kw), a sum over all pixels of all images. That
+// is long where the result is small, so it is cut into `splits` parts, each with an array of its
+// own in `partial` (splits, O, C / groups, kh, kw). blockIdx.z: group, then part.
 template <class T>
 __device__ void conv2d_weight_1_split(const T* x, const T* gy, T* partial, const Conv& g,
                                       int splits) {
@@ -139,18 +144,18 @@ __device__ void add_splits(const T* partial, T* gw, int size, int splits) {
 }
 
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
-#define CONV(SUFFIX, T)                                                                          \
-  KERNEL conv2d_1_implicit_##SUFFIX(const T* x, const T* w, const T* bias, T* y, Conv g) {       \
-    conv2d_1_implicit<T>(x, w, bias, y, g);                                                      \
-  }                                                                                              \
+#define CONV(SUFFIX, T)                                                                           \
+  KERNEL conv2d_1_implicit_##SUFFIX(const T* x, const T* w, const T* bias, T* y, Conv g) {        \
+    conv2d_1_implicit<T>(x, w, bias, y, g);                                                       \
+  }                                                                                               \
   KERNEL conv_transpose2d_1_phases_##SUFFIX(const T* y, const T* w, const T* bias, T* x, Conv g) { \
-    conv_transpose2d_1_phases<T>(y, w, bias, x, g);                                              \
-  }                                                                                              \
+    conv_transpose2d_1_phases<T>(y, w, bias, x, g);                                               \
+  }                                                                                               \
   KERNEL conv2d_weight_1_split_##SUFFIX(const T* x, const T* gy, T* partial, Conv g, int splits) { \
-    conv2d_weight_1_split<T>(x, gy, partial, g, splits);                                         \
-  }                                                                                              \
-  KERNEL add_splits_##SUFFIX(const T* partial, T* gw, int size, int splits) {                    \
-    add_splits<T>(partial, gw, size, splits);                                                    \
+    conv2d_weight_1_split<T>(x, gy, partial, g, splits);                                          \
+  }                                                                                               \
+  KERNEL add_splits_##SUFFIX(const T* partial, T* gw, int size, int splits) {                     \
+    add_splits<T>(partial, gw, size, splits);                                                     \
   }
 CONV(f32, float)
 CONV(f64, double)

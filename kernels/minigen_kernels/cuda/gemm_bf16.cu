@@ -7,9 +7,9 @@ constexpr int BM = 64, BN = 64, BK = 64;  // tile of C of a block, and depth of 
 constexpr int STAGES = 3;                 // tiles of A and B in flight or in use
 constexpr int THREADS = 128;              // four warps, each with 32 x 32 elements of C
 
-// A row of a tile is eight chunks of 16 bytes. Chunk c of row r lies in place c ^ (r % 8), so that the
-// eight rows that ldmatrix reads together, at one column, lie in eight different groups of banks; and
-// so do the eight chunks of a row that is written.
+// A row of a tile is eight chunks of 16 bytes. Chunk c of row r lies in place c ^ (r % 8), so that
+// the eight rows that ldmatrix reads together, at one column, lie in eight different groups of
+// banks; and so do the eight chunks of a row that is written.
 __device__ __forceinline__ int swizzled(int row, int column) {
   return row * BK + ((column / 8) ^ (row % 8)) * 8 + column % 8;
 }
@@ -20,8 +20,8 @@ struct Stage {
 
 // Starts copying one tile of rows; what lies outside the matrix becomes zeros.
 template <int ROWS>
-__device__ __forceinline__ void copy_tile(unsigned short* tile, const unsigned short* from, int row0,
-                                          int rows, int k0, int K) {
+__device__ __forceinline__ void copy_tile(unsigned short* tile, const unsigned short* from,
+                                          int row0, int rows, int k0, int K) {
 #pragma unroll
   for (int i = threadIdx.x; i < ROWS * BK / 8; i += THREADS) {
     int row = i / (BK / 8), column = i % (BK / 8) * 8;
@@ -60,7 +60,8 @@ __device__ __forceinline__ void multiply(const Stage& stage, int row0, int colum
 
 // Rung 3, tensor cores: while a step is multiplied, the tiles of the next two are on their way.
 extern "C" __global__ void __launch_bounds__(THREADS)
-gemm_3_tensor_bf16(const unsigned short* a, const unsigned short* b, float* c, int M, int N, int K) {
+gemm_3_tensor_bf16(const unsigned short* a, const unsigned short* b, float* c, int M, int N,
+                   int K) {
   extern __shared__ __align__(128) unsigned char memory[];
   Stage* stages = (Stage*)memory;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -1,6 +1,7 @@
-// Every line of inline PTX in the project, and nothing else. Kernels call these wrappers and hold no
-// `asm` of their own, so that the emulator has this one file to replace (emulator/runtime/ptx.hpp).
-// 16-bit floats travel as `unsigned short`, two of them as `unsigned`: no CUDA header is needed.
+// Every line of inline PTX in the project, and nothing else. Kernels call these wrappers and hold
+// no `asm` of their own, so that the emulator has this one file to replace
+// (emulator/runtime/ptx.hpp). 16-bit floats travel as `unsigned short`, two of them as `unsigned`:
+// no CUDA header is needed.
 #pragma once
 #ifdef __MINIGEN_EMULATOR__
 #include "ptx.hpp"
@@ -47,13 +48,13 @@ __device__ __forceinline__ unsigned float_to_tf32(float x) {
 
 // ---------------------------------------------------------------- tensor cores: D += A B
 // bf16, f16: A (16 x 16) by rows, B (16 x 8) by columns; tf32: 16 x 8 and 8 x 8.
-#define MINIGEN_MMA(NAME, SHAPE)                                                                   \
-  __device__ __forceinline__ void NAME(float (&d)[4], const unsigned (&a)[4],                      \
-                                       const unsigned (&b)[2]) {                                   \
-    asm volatile("mma.sync.aligned." SHAPE                                                         \
-                 " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"                          \
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                                  \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));              \
+#define MINIGEN_MMA(NAME, SHAPE)                                                                  \
+  __device__ __forceinline__ void NAME(float (&d)[4], const unsigned (&a)[4],                     \
+                                       const unsigned (&b)[2]) {                                  \
+    asm volatile("mma.sync.aligned." SHAPE                                                        \
+                 " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"                         \
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                                 \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));             \
   }
 MINIGEN_MMA(mma_bf16, "m16n8k16.row.col.f32.bf16.bf16.f32")
 MINIGEN_MMA(mma_f16, "m16n8k16.row.col.f32.f16.f16.f32")
@@ -62,19 +63,19 @@ MINIGEN_MMA(mma_tf32, "m16n8k8.row.col.f32.tf32.tf32.f32")
 
 // ---------------------------------------------------------------- shared memory to fragments
 // Lane 8m + r points to row r of matrix m, 16 bytes of shared memory.
-#define MINIGEN_LDMATRIX(SUFFIX, OPTION)                                                           \
-  __device__ __forceinline__ void ldmatrix_x1##SUFFIX(unsigned (&r)[1], const void* row) {         \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1" OPTION ".shared.b16 {%0}, [%1];"                  \
-                 : "=r"(r[0]) : "r"(shared_address(row)) : "memory");                              \
-  }                                                                                                \
-  __device__ __forceinline__ void ldmatrix_x2##SUFFIX(unsigned (&r)[2], const void* row) {         \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2" OPTION ".shared.b16 {%0,%1}, [%2];"               \
-                 : "=r"(r[0]), "=r"(r[1]) : "r"(shared_address(row)) : "memory");                  \
-  }                                                                                                \
-  __device__ __forceinline__ void ldmatrix_x4##SUFFIX(unsigned (&r)[4], const void* row) {         \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4" OPTION ".shared.b16 {%0,%1,%2,%3}, [%4];"         \
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                                  \
-                 : "r"(shared_address(row)) : "memory");                                           \
+#define MINIGEN_LDMATRIX(SUFFIX, OPTION)                                                          \
+  __device__ __forceinline__ void ldmatrix_x1##SUFFIX(unsigned (&r)[1], const void* row) {        \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1" OPTION ".shared.b16 {%0}, [%1];"                 \
+                 : "=r"(r[0]) : "r"(shared_address(row)) : "memory");                             \
+  }                                                                                               \
+  __device__ __forceinline__ void ldmatrix_x2##SUFFIX(unsigned (&r)[2], const void* row) {        \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2" OPTION ".shared.b16 {%0,%1}, [%2];"              \
+                 : "=r"(r[0]), "=r"(r[1]) : "r"(shared_address(row)) : "memory");                 \
+  }                                                                                               \
+  __device__ __forceinline__ void ldmatrix_x4##SUFFIX(unsigned (&r)[4], const void* row) {        \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4" OPTION ".shared.b16 {%0,%1,%2,%3}, [%4];"        \
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                                 \
+                 : "r"(shared_address(row)) : "memory");                                          \
   }
 MINIGEN_LDMATRIX(, "")
 MINIGEN_LDMATRIX(_trans, ".trans")

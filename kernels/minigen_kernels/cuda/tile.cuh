@@ -2,8 +2,8 @@
 // have in common. They differ in how an element of A or B is found, so that is an argument.
 //
 // A block of 16 x 16 threads makes a tile of BM x BN. The two strips of A and B that one step needs
-// lie in shared memory, BK deep; thread (x, y) adds up the elements (y + 16 i, x + 16 j) in registers,
-// so that each number read from shared memory is used BM / 16 or BN / 16 times.
+// lie in shared memory, BK deep; thread (x, y) adds up the elements (y + 16 i, x + 16 j) in
+// registers, so that each number read from shared memory is used BM / 16 or BN / 16 times.
 #pragma once
 
 constexpr int SIDE = 16;               // threads along each side of a block
@@ -19,10 +19,11 @@ struct Strips {
 // load_a(m, k), load_b(k, n) are asked for elements inside M x K and K x N only, for k from k_begin
 // to k_end; store(m, n, sum) is called once per element of the tile that lies inside M x N.
 // A_ALONG_K, B_ALONG_K: neighbouring threads load neighbours along k, for that is how they lie.
-template <class T, int BM, int BN, bool A_ALONG_K, bool B_ALONG_K, class LoadA, class LoadB, class Store>
-__device__ __forceinline__ void tile_product(Strips<T, BM, BN>& strips, int m0, int n0, int M, int N,
-                                             int k_begin, int k_end, LoadA load_a, LoadB load_b,
-                                             Store store) {
+template <class T, int BM, int BN, bool A_ALONG_K, bool B_ALONG_K, class LoadA, class LoadB,
+          class Store>
+__device__ __forceinline__ void tile_product(Strips<T, BM, BN>& strips, int m0, int n0, int M,
+                                             int N, int k_begin, int k_end, LoadA load_a,
+                                             LoadB load_b, Store store) {
   const int thread = threadIdx.x, x = thread % SIDE, y = thread / SIDE;
   T sums[BM / SIDE][BN / SIDE] = {};
   for (int k0 = k_begin; k0 < k_end; k0 += BK) {
