@@ -39,6 +39,8 @@ setup(
         "minigen.training",
         "minigen_kernels",
         "minigen_kernels.cpu",
+        "minigen_kernels.cuda",
+        "minigen_kernels.emulator",
         "minigen_benchmarks",
         "minigen_lessons",
     ],
@@ -51,6 +53,8 @@ setup(
         "minigen": ["py.typed"],
         "minigen.lesson": ["pages/*"],
         "minigen_kernels": ["py.typed"],
+        "minigen_kernels.cuda": ["*.cu", "*.cuh"],
+        "minigen_kernels.emulator": ["runtime/*.hpp", "runtime/*.cpp"],
     },
     install_requires=[
         "numpy>=2.0,<2.5",

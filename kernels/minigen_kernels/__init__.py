@@ -95,16 +95,30 @@ def backend_of(array: Any) -> Any:
 @functools.lru_cache(maxsize=64)
 def _cpu_backend(choice: Setting) -> Any:
     if choice.backend == "emulator":
-        raise NotImplementedError(
-            "use(backend='emulator'): this version has no CUDA kernels yet; use backend='cpu'"
-        )
-    from . import cpu
+        from .cuda import LADDERS
 
-    kernels = {
-        name: ladder[-1 if choice.rung is None else min(choice.rung, len(ladder) - 1)]
-        for name, ladder in cpu.LADDERS.items()
-    }
-    return SimpleNamespace(**{**kernels, **dict(choice.own)})
+        backend = _Emulated()
+    else:
+        from .cpu import LADDERS
+
+        backend = SimpleNamespace()
+    for name, ladder in LADDERS.items():
+        rung = -1 if choice.rung is None else min(choice.rung, len(ladder) - 1)
+        setattr(backend, name, ladder[rung])
+    for name, kernel in choice.own:
+        setattr(backend, name, kernel)
+    return backend
+
+
+class _Emulated:
+    """The CUDA kernels, on the CPU; for one that is not written yet, an error that says so."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotImplementedError(
+            f"the kernel '{name}' has no CUDA rung in this version, so use(backend='emulator') "
+            "cannot compute it: use backend='cpu', or give one of your own, "
+            f"use({name}=...)"
+        )
 
 
 class _NoCudaRung:

@@ -25,6 +25,8 @@ from numba import extending
 from numba.core import caching
 from numba.core.serialize import dumps
 
+from ..cache import base_folder
+
 CompileHook = Callable[[str], None]
 _hook: list[CompileHook] = []
 _said: list[str] = []
@@ -54,20 +56,6 @@ def intrinsic(build: Callable[..., Any]) -> Any:
 def on_compile(hook: CompileHook | None) -> None:
     """Call hook(name of the function) before each compilation; None: say so once on a terminal."""
     _hook[:] = [] if hook is None else [hook]
-
-
-def base_folder() -> Path:
-    """Where compiled kernels are kept: 'jit' in $MINIGEN_CACHE or in the user's cache folder."""
-    own = os.environ.get("MINIGEN_CACHE")
-    if own:
-        return Path(own) / "jit"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "minigen" / "jit"
 
 
 def sources_hash(folder: Path) -> str:

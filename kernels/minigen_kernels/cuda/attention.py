@@ -1,0 +1,86 @@
+"""Attention on the GPU: which kernel of attention.cu, and how many blocks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import empty
+from .launch import MOST_BLOCKS, launch, packed, suffix, tiles
+
+ROWS, WIDTH, THREADS = 32, 64, 256
+ATTENTION = np.dtype(
+    [("T", "i4"), ("S", "i4"), ("d", "i4"), ("dv", "i4"), ("mask_batch", "i8"),
+     ("is_causal", "i4"), ("", "i4")]
+)
+
+
+def attention_1_online(q, k, v, mask=None, is_causal=False, scale=None):
+    """out[b,i] = Σ_j exp(s[j] - lse) v[b,j], lse[b,i] = log Σ_j exp s[j], s = scale q·k + mask
+
+    A block takes 32 queries past all keys, with a running maximum and sum for each.
+    """
+    ending = suffix("attention", q, k, v)
+    (batch, rows, _), dv = q.shape, v.shape[2]
+    out, lse = empty((batch, rows, dv), q.dtype, like=q), empty((batch, rows), q.dtype, like=q)
+    g, scale = _geometry(q, k, v, mask, is_causal), _scale(q, scale)
+    q, k, v = packed(q), packed(k), packed(v)
+    for part in _batches(batch if rows else 0):
+        grid = tiles(rows, ROWS), max(1, tiles(dv, WIDTH)), part.stop - part.start
+        given = q[part], k[part], v[part], *_masks(mask, part, q.dtype)
+        kernel = f"attention_1_online_{ending}"
+        made = out[part], lse[part]
+        launch("attention.cu", kernel, grid, THREADS, *given, *made, g, scale)
+    return out, lse
+
+
+def attention_backward_1_recompute(
+    gout, q, k, v, out, lse, mask=None, is_causal=False, scale=None
+):
+    """gv[j] = Σ_i p gout[i], gq[i] = scale Σ_j ds k[j], gk[j] = scale Σ_i ds q[i],
+
+    with p = exp(s[j] - lse[i]) and ds = p (gout[i]·v[j] - gout[i]·out[i]), computed anew by a
+    thread per query, then by a thread per key: no atomics, so the same bits in every run.
+    """
+    ending = suffix("attention_backward", gout, q, k, v, out, lse)
+    gradients = tuple(empty(x.shape, q.dtype, like=q) for x in (q, k, v))
+    g, scale = _geometry(q, k, v, mask, is_causal), _scale(q, scale)
+    given = [packed(x) for x in (gout, q, k, v, out, lse)]
+    for part in _batches(len(q)):
+        arrays = [*(x[part] for x in given), *_masks(mask, part, q.dtype)]
+        gq, gk, gv = (x[part] for x in gradients)
+        for name, size, written in (("queries", q.shape[1], (gq,)), ("keys", k.shape[1], (gk, gv))):
+            if size:
+                grid = tiles(size, THREADS), 1, part.stop - part.start
+                kernel = f"attention_backward_1_{name}_{ending}"
+                launch("attention.cu", kernel, grid, THREADS, *arrays, *written, g, scale)
+    return gradients
+
+
+def _scale(q: Any, scale: float | None) -> Any:
+    return q.dtype.type(1 / math.sqrt(max(q.shape[2], 1)) if scale is None else scale)
+
+
+def _geometry(q: Any, k: Any, v: Any, mask: Any, is_causal: bool) -> np.ndarray:
+    """struct Attention of attention.cu."""
+    step = 0 if mask is None or len(mask) == 1 else mask[0].size
+    sizes = (q.shape[1], k.shape[1], q.shape[2], v.shape[2])
+    return np.array([(*sizes, step, bool(is_causal), 0)], ATTENTION)
+
+
+def _masks(mask: Any, part: slice, dtype: Any) -> tuple[Any, Any]:
+    """(where queries may look, what is added to the scores) of these batches: one, or neither."""
+    if mask is None:
+        return None, None
+    mask = packed(mask if len(mask) == 1 else mask[part])
+    if mask.dtype == bool:
+        return mask.view(np.uint8), None
+    return None, mask.astype(dtype, copy=False)
+
+
+def _batches(count: int) -> list[slice]:
+    """The batch in parts that fit into a grid."""
+    starts = range(0, count, MOST_BLOCKS)
+    return [slice(start, min(start + MOST_BLOCKS, count)) for start in starts]

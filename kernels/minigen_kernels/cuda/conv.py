@@ -1,0 +1,96 @@
+"""The convolution trio on the GPU: which kernel of conv.cu, and how many blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import empty, geometry
+from .launch import launch, packed, suffix, tiles
+
+TILE, THREADS = 64, 256
+PROCESSORS = 132  # of an H100 or H200: twice as many blocks keep them busy
+SHORTEST_SPLIT = 256  # terms of a sum below which it is not worth being cut
+CONV = np.dtype(
+    [(name, "i4") for name in "N C H W O kh kw h w".split()]
+    + [(f"{name}_{a}", "i4") for name in ("stride", "pad", "dilation") for a in "hw"]
+    + [("groups", "i4")]
+)
+
+
+def conv2d_1_implicit(
+    x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q], as one product."""
+    shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
+    kernel = f"conv2d_1_implicit_{suffix('conv2d', x, w, bias)}"
+    y = empty(shape, x.dtype, like=x)
+    if y.size:
+        pixels = shape[0] * shape[2] * shape[3]
+        grid = tiles(pixels, TILE), tiles(shape[1] // groups, TILE), groups
+        g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
+        launch("conv.cu", kernel, grid, THREADS, packed(x), packed(w), packed(bias), y, g)
+    return y
+
+
+def conv_transpose2d_1_phases(
+    y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """x[n,c, i·s+p·d-P, j·s+q·d-P] = b[c] + Σ_{o,i,j,p,q} y[n,o,i,j] · w[o,c,p,q]
+
+    Stride s makes s × s phases of pixels; in each the sum is dense, over a part of the taps.
+    """
+    shape = geometry.conv_transpose2d_output(
+        y.shape, w.shape, stride, padding, output_padding, dilation, groups
+    )
+    kernel = f"conv_transpose2d_1_phases_{suffix('conv_transpose2d', y, w, bias)}"
+    x = empty(shape, y.dtype, like=y)
+    if x.size:
+        pixels = shape[0] * tiles(shape[2], stride[0]) * tiles(shape[3], stride[1])
+        phases = stride[0] * stride[1]
+        grid = tiles(pixels, TILE), tiles(shape[1] // groups, TILE), groups * phases
+        g = _geometry(shape, w.shape, y.shape, stride, padding, dilation, groups)
+        launch("conv.cu", kernel, grid, THREADS, packed(y), packed(w), packed(bias), x, g)
+    return x
+
+
+def conv2d_weight_1_split(
+    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """gw[o,c,p,q] = Σ_{n,i,j} x[n,c, i·s+p·d-P, j·s+q·d-P] · gy[n,o,i,j]
+
+    The long sum is cut into parts that are added up in one order: the same bits in every run.
+    """
+    shape = geometry.conv2d_weight_shape(
+        x.shape, gy.shape, kernel_size, stride, padding, dilation, groups
+    )
+    ending = suffix("conv2d_weight", x, gy)
+    gw = empty(shape, x.dtype, like=x)
+    if not gw.size:
+        return gw
+    across = tiles(gw.size // shape[0], TILE), tiles(shape[0] // groups, TILE)
+    depth = gy.size // gy.shape[1]
+    splits = split_count(across[0] * across[1] * groups, depth)
+    partial = gw if splits == 1 else empty((splits, *shape), x.dtype, like=x)
+    g = _geometry(x.shape, shape, gy.shape, stride, padding, dilation, groups)
+    grid = (*across, groups * splits)
+    launch(
+        "conv.cu", f"conv2d_weight_1_split_{ending}", grid, THREADS,
+        packed(x), packed(gy), partial, g, splits,
+    )
+    if splits > 1:
+        grid = tiles(gw.size, THREADS)
+        launch("conv.cu", f"add_splits_{ending}", grid, THREADS, partial, gw, gw.size, splits)
+    return gw
+
+
+def split_count(blocks: int, depth: int) -> int:
+    """Into how many parts a sum of `depth` terms is cut, where `blocks` blocks make the result."""
+    return max(1, min(tiles(2 * PROCESSORS, blocks), tiles(depth, SHORTEST_SPLIT)))
+
+
+def _geometry(x_shape, w_shape, y_shape, stride, padding, dilation, groups) -> np.ndarray:
+    """struct Conv of conv.cu."""
+    sizes = (*x_shape, w_shape[0], *w_shape[2:], *y_shape[2:])
+    return np.array([(*sizes, *stride, *padding, *dilation, groups)], CONV)

@@ -1,0 +1,60 @@
+"""c[…,i,j] = Σ_k a[…,i,k] · b[…,k,j] on the GPU: which kernel of gemm.cu, and how many blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import empty, geometry
+from .launch import MOST_BLOCKS, launch, packed, suffix, tiles
+
+MATRIX = np.dtype([("batch", "i8"), ("row", "i4"), ("column", "i4")])
+THREADS = 256
+
+
+def gemm_1_tile(a, b, transpose_a=False, transpose_b=False):
+    """c = a·b; a block makes 16 × 16 elements, a thread one of them."""
+    return _gemm("gemm_1_tile", 16, a, b, transpose_a, transpose_b)
+
+
+def gemm_2_registers(a, b, transpose_a=False, transpose_b=False):
+    """c = a·b; a block makes 64 × 64 elements, a thread 16 of them, in registers."""
+    return _gemm("gemm_2_registers", 64, a, b, transpose_a, transpose_b)
+
+
+def _gemm(kernel: str, tile: int, a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Any:
+    batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
+    ending = suffix("gemm", a, b)
+    c = empty((*batch, m, n), a.dtype, like=a)
+    a, flip_a = _stored(a, transpose_a)
+    b, flip_b = _stored(b, transpose_b)
+    if kernel == "gemm_2_registers":  # a variant for each way in which the operands may lie
+        kernel += f"_{'t' if flip_a else 'n'}{'t' if flip_b else 'n'}"
+    if not c.size:
+        return c
+    count = int(np.prod(batch, dtype=int))
+    parts = [x.reshape(-1, *x.shape[-2:]) for x in (a, b, c)]
+    for start in range(0, count, MOST_BLOCKS):
+        rows = slice(start, start + MOST_BLOCKS)
+        one_a, one_b, one_c = (x if len(x) == 1 else x[rows] for x in parts)
+        grid = tiles(n, tile), tiles(m, tile), len(one_c)
+        launch(
+            "gemm.cu", f"{kernel}_{ending}", grid, THREADS, one_a, one_b, one_c,
+            m, n, depth, _matrix(one_a, flip_a), _matrix(one_b, flip_b),
+        )
+    return c
+
+
+def _stored(x: Any, transpose: bool) -> tuple[Any, bool]:
+    """The matrices as they lie in memory, and whether they are to be read transposed."""
+    if x.ndim == 2 and x.flags.f_contiguous and not x.flags.c_contiguous:
+        return x.T, not transpose
+    return packed(x), transpose
+
+
+def _matrix(x: Any, transposed: bool) -> np.ndarray:
+    """struct Matrix of gemm.cu for matrices that lie packed."""
+    rows, columns = x.shape[-2:]
+    strides = (1, columns) if transposed else (columns, 1)
+    return np.array([(0 if len(x) == 1 else rows * columns, *strides)], MATRIX)

@@ -1,0 +1,77 @@
+"""One way to start a CUDA kernel: on NumPy arrays by the emulator.
+
+The functions beside this file say which kernel, how many blocks and which arguments; they do not
+know what runs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+MOST_BLOCKS = 65535  # of a grid in y and in z
+SUFFIXES = {"float32": "f32", "float64": "f64"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Emulation:
+    """How the emulator runs: see emulator.load."""
+
+    check: bool = False
+    seed: int = 0
+
+
+_emulation = Emulation()
+
+
+@contextlib.contextmanager
+def emulation(check: bool = False, seed: int = 0) -> Iterator[None]:
+    """For a block, let use(backend="emulator") run in check mode, or in another order."""
+    global _emulation
+    before, _emulation = _emulation, Emulation(check, seed)
+    try:
+        yield
+    finally:
+        _emulation = before
+
+
+@functools.lru_cache(maxsize=64)
+def _module(source: str, how: Emulation) -> Any:
+    from .. import emulator
+
+    return emulator.load(FOLDER / source, check=how.check, seed=how.seed)
+
+
+def launch(
+    source: str, kernel: str, grid: Any, block: int, *arguments: Any, shared: int = 0
+) -> None:
+    """Run the kernel of that name in a .cu file of this folder; arrays are changed in place."""
+    getattr(_module(source, _emulation), kernel)[grid, block, shared](*arguments)
+
+
+def suffix(kernel: str, *arrays: Any) -> str:
+    """The ending of the names of kernels for these arrays' type; TypeError where there are none."""
+    names = {a.dtype.name for a in arrays if a is not None}
+    if len(names) != 1 or not names <= set(SUFFIXES):
+        raise TypeError(
+            f"{kernel}: the CUDA kernels take float32 or float64, all arrays of one type, not "
+            f"{' and '.join(sorted(names))}"
+        )
+    return SUFFIXES[names.pop()]
+
+
+def packed(array: Any) -> Any:
+    """The array with its elements side by side in C order: itself, if they are."""
+    return array if array is None else np.ascontiguousarray(array)
+
+
+def tiles(size: int, tile: int) -> int:
+    """How many tiles cover `size` elements."""
+    return -(-size // tile)

@@ -1,0 +1,18 @@
+"""CUDA kernels without a GPU: run .cu sources on NumPy arrays, and find what is wrong in them.
+
+    module = emulator.load("saxpy.cu", check=True, seed=3)
+    module.saxpy[grid, block](2.0, x, y, len(x))                # arrays are changed in place
+    module.tiled[(4, 4), (16, 16), shared_bytes](a, b, c, n)
+
+The sources are those that a GPU runs, unmodified; g++ 12 or newer compiles them. A kernel is an
+`extern "C" __global__` function. Arguments are NumPy arrays and None for pointers, ints (32 bits),
+floats (float32), and NumPy scalars of their own type.
+
+Not emulated: timing, weak memory, limits of registers, wgmma, TMA, clusters, cooperative launches.
+"""
+
+from .build import CompilerMissing
+from .errors import KernelError
+from .module import Kernel, Module, Site, load
+
+__all__ = ["CompilerMissing", "Kernel", "KernelError", "Module", "Site", "load"]

@@ -1,0 +1,201 @@
+"""What a kernel is called with: checked against its signature, and laid out for the launch."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import numpy as np
+
+GUARD_BYTES = 512  # on either side of an array
+ALIGNMENT = 256  # as cudaMalloc aligns
+# A signalling NaN: arithmetic on it gives a quiet one, so that even a NaN computed from a guard and
+# written back to it is another bit pattern, and is noticed.
+GUARD_WORD = 0x7FA57FA57FA57FA5
+GUARD_WORD_FLOAT64 = 0x7FF47FA57FA57FA5
+KINDS = {"f": "float", "i": "int", "u": "unsigned", "b": "bool", "s": "struct", "v": "void"}
+
+
+class Parameter(NamedTuple):
+    """One parameter of a kernel, as runtime/launch.hpp describes it."""
+
+    pointer: bool
+    written: bool
+    kind: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        if self.kind == "f":
+            plain = {4: "float", 8: "double"}.get(self.size, f"float{8 * self.size}")
+        elif self.kind in "iu":
+            plain = ("u" if self.kind == "u" else "") + f"int{8 * self.size}_t"
+        else:
+            plain = KINDS[self.kind]
+        return ("" if self.written else "const ") + plain + "*" if self.pointer else plain
+
+
+def parameters(signature: str) -> list[Parameter]:
+    """The parameters out of the text that a library gives for a kernel.
+
+    >>> parameters("prf4 i4 ")[0].name
+    'const float*'
+    """
+    return [
+        Parameter(True, text[1] == "w", text[2], int(text[3:]))
+        if text[0] == "p"
+        else Parameter(False, False, text[0], int(text[1:]))
+        for text in signature.split()
+    ]
+
+
+class Block:
+    """Device memory for arrays that overlap: a guarded copy of all bytes between them."""
+
+    def __init__(self, low: int, high: int, double: bool):
+        self.low, self.bytes = low, high - low
+        word = GUARD_WORD_FLOAT64 if double else GUARD_WORD
+        words = (self.bytes + 2 * GUARD_BYTES + ALIGNMENT + 7) // 8
+        self.raw = np.full(words, word, np.uint64).view(np.uint8)
+        self.start = GUARD_BYTES + -(self.raw.ctypes.data + GUARD_BYTES) % ALIGNMENT
+        self.clean = self.raw.copy()
+        self.written = False
+
+    @property
+    def address(self) -> int:
+        return self.raw.ctypes.data + self.start
+
+    def view(self, array: np.ndarray) -> np.ndarray:
+        """Where this block keeps the array, with the array's own strides."""
+        base = self.raw[self.start + array.ctypes.data - self.low :]
+        return np.ndarray(array.shape, array.dtype, base.data, strides=array.strides)
+
+    def is_whole(self) -> bool:
+        """Has nobody written into the guards?"""
+        stop = self.start + self.bytes
+        return np.array_equal(self.raw[: self.start], self.clean[: self.start]) and np.array_equal(
+            self.raw[stop:], self.clean[stop:]
+        )
+
+
+class Bound:
+    """The arguments of one launch. `pointers` is what cuLaunchKernel takes."""
+
+    def __init__(self, kernel: str, wanted: list[Parameter], given: tuple[Any, ...]):
+        if len(given) != len(wanted):
+            names = ", ".join(p.name for p in wanted)
+            raise TypeError(f"{kernel} takes {len(wanted)} arguments ({names}), not {len(given)}")
+        self.kernel = kernel
+        self.arrays: list[tuple[int, np.ndarray, Parameter]] = []
+        self._values: list[Any] = []
+        self.pointers = (ctypes.c_void_p * max(len(given), 1))()
+        for i, (parameter, value) in enumerate(zip(wanted, given, strict=True)):
+            where = f"argument {i + 1} of {kernel} ({parameter.name})"
+            if parameter.pointer:
+                self._add_pointer(i, parameter, value, where)
+            else:
+                self._point(i, scalar(parameter, value, where))
+        self.blocks = self._copy_in()
+
+    def _point(self, i: int, value: Any) -> None:
+        self._values.append(value)  # must outlive the launch
+        at = value.ctypes.data if isinstance(value, np.ndarray) else ctypes.addressof(value)
+        self.pointers[i] = at
+
+    def _add_pointer(self, i: int, parameter: Parameter, value: Any, where: str) -> None:
+        if value is None or (isinstance(value, np.ndarray) and not value.size):
+            return self._point(i, ctypes.c_void_p(None))
+        check_array(parameter, value, where)
+        self.arrays.append((i, value, parameter))
+
+    def _copy_in(self) -> list[Block]:
+        blocks: list[Block] = []
+        order = sorted(self.arrays, key=lambda entry: entry[1].ctypes.data)
+        for _, array, parameter in order:
+            low, high = array.ctypes.data, array.ctypes.data + array.nbytes
+            if blocks and low < blocks[-1].low + blocks[-1].bytes:
+                high = max(high, blocks[-1].low + blocks[-1].bytes)
+                low, block = blocks[-1].low, blocks.pop()
+                blocks.append(Block(low, high, array.itemsize == 8))
+                blocks[-1].written = block.written
+            else:
+                blocks.append(Block(low, high, array.itemsize == 8))
+            blocks[-1].written |= parameter.written
+        for i, array, _ in self.arrays:
+            block = self._block_of(array, blocks)
+            block.view(array)[...] = array
+            address = block.address + array.ctypes.data - block.low
+            self._point(i, ctypes.c_void_p(address))
+        for block in blocks:
+            block.clean[:] = block.raw
+        return blocks
+
+    @staticmethod
+    def _block_of(array: np.ndarray, blocks: list[Block]) -> Block:
+        at = array.ctypes.data
+        return next(b for b in blocks if b.low <= at < b.low + b.bytes)
+
+    def names_of(self, block: Block) -> str:
+        """The arguments that lie in a block, for messages."""
+        inside = sorted(i + 1 for i, a, _ in self.arrays if self._block_of(a, self.blocks) is block)
+        return f"argument {' and '.join(map(str, inside))} of {self.kernel}"
+
+    def copy_out(self) -> None:
+        """Give the caller's arrays what the kernel has written."""
+        for _, array, parameter in self.arrays:
+            if parameter.written:
+                array[...] = self._block_of(array, self.blocks).view(array)
+
+
+def check_array(parameter: Parameter, value: Any, where: str) -> None:
+    """TypeError or ValueError unless a kernel with this parameter can work on this array."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{where}: give a NumPy array or None, not {type(value).__name__}")
+    if not (value.flags.c_contiguous or value.flags.f_contiguous):
+        raise ValueError(f"{where}: the array has gaps; give np.ascontiguousarray(...) of it")
+    if parameter.written and not value.flags.writeable:
+        raise ValueError(f"{where}: the kernel may write to it, but the array is read-only")
+    size, kind = value.dtype.itemsize, value.dtype.kind
+    if parameter.kind in "sv":  # float4, void: whatever the bytes are
+        fits = True
+    elif parameter.kind == "f":
+        fits = kind in "fc" and size in (parameter.size, parameter.size * (2 if kind == "c" else 1))
+    else:
+        fits = size == parameter.size and (kind != "f" or size == 2)  # 16-bit floats are integers
+    if not fits:
+        raise TypeError(f"{where}: the array's type {value.dtype} does not fit")
+
+
+def scalar(parameter: Parameter, value: Any, where: str) -> np.ndarray:
+    """The value as one element of the parameter's type: int is 32 bits, float is float32."""
+    kind, size = parameter.kind, parameter.size
+    if kind == "s":
+        given = np.atleast_1d(np.asarray(value))
+        if given.nbytes != size:
+            raise TypeError(f"{where}: {given.nbytes} bytes given, {size} needed")
+        return np.ascontiguousarray(given)
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError(f"{where}: an array given, a number needed")
+    if isinstance(value, (bool, np.bool_)):
+        fits, own = kind == "b" or (kind in "iu" and size == 4), value
+    elif isinstance(value, int):
+        fits, own = kind in "iub" and size in (4, 1 if kind == "b" else 4), value
+    elif isinstance(value, float) and not isinstance(value, np.generic):
+        fits, own = kind == "f" and size == 4, value
+    else:
+        own = np.asarray(value)[()]
+        family = {"f": "f", "i": "iu", "u": "iu", "b": "b"}[kind]
+        fits = own.dtype.kind in family and own.dtype.itemsize == size
+    dtype = np.dtype("?" if kind == "b" else f"{kind}{size}")
+    if not fits:
+        given = own.dtype if isinstance(own, np.generic) else type(value).__name__
+        raise TypeError(f"{where}: {given} given; pass np.{dtype.name}(...) for this type")
+    if kind in "iu" and not isinstance(own, np.generic):
+        own = int(own)
+        if not -(2**31) <= own < 2 ** (31 if kind == "i" else 32):
+            raise OverflowError(f"{where}: {own} does not fit into 32 bits")
+        own &= 2**32 - 1
+        return np.array([own], np.uint32).view(dtype)
+    if kind in "iu":
+        return np.array([own]).view(dtype)
+    return np.array([own], dtype)

@@ -1,0 +1,76 @@
+// What a kernel that was compiled for the CPU and the runtime know of each other.
+//
+// A thread of the grid is a fiber: a stack of its own, left and entered only at barriers, warp
+// collectives and atomics. Blocks run one after another, all on one thread of the operating system.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+
+// The emulator's own part of a kernel: not watched by the checker, not inlined into what is.
+#define EMULATOR_OWN __attribute__((noinline, no_sanitize("thread", "undefined")))
+
+namespace emulator {
+
+// The indices of the thread that runs now.
+struct Current {
+  uint3 thread, block;
+  dim3 block_size, grid_size;
+  int lane;
+};
+extern Current current;
+
+// Where something stands in the source. As a default argument it is the place of the call.
+struct Place {
+  const char* file;
+  int line;
+  static constexpr Place here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    return {file, line};
+  }
+};
+#define EMULATOR_HERE emulator::Place::here()
+
+// One launch; mirrored in launch.py.
+struct Launch {
+  unsigned grid[3], block[3];
+  unsigned dynamic_shared;  // bytes
+  unsigned check, count;    // 1: look at every access; 1: count bank conflicts and transactions
+  uint64_t seed;
+  void** arguments;  // a pointer per parameter, as cuLaunchKernel takes them
+};
+int run(const Launch& launch, void (*body)(void** arguments), const void* in_shared_memory);
+
+// Block barriers. The predicates of all threads come back as their sum, and, or.
+struct Votes {
+  int count, all, any;
+};
+Votes block_barrier(int predicate, Place place);
+
+// Warp collectives: every lane of the mask gives `bytes` bytes, and gets those of all 32 lanes.
+// A lane that takes no part counts as 0xff bytes: NaN in any float type.
+enum class Collective { shuffle, vote, sync, matrix };
+unsigned exchange(Collective, unsigned mask, const void* mine, void* all, size_t bytes, Place);
+bool lane_is_absent(int lane);  // the block ends before it
+
+// Copies that the hardware makes in the background, from issue to wait.
+void copy_issue(void* target, const void* source, int bytes, int source_bytes, Place place);
+void copy_commit();
+void copy_wait(int groups_that_may_be_pending);
+
+// What the compiler's instrumentation does not see.
+void note_atomic(const void* address, size_t bytes);
+void note_matrix_row(const void* row, Place place);  // 16 bytes of shared memory
+void note_fence();
+void yield();  // others may run, if this thread waits for them in a loop
+
+// Ends the launch with an error. kind is one word.
+[[noreturn, gnu::cold]] void fault(const char* kind, const char* message, Place place);
+
+}  // namespace emulator

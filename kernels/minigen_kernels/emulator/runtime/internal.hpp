@@ -1,0 +1,109 @@
+// What the parts of the runtime know of each other; no kernel sees it.
+#pragma once
+#include "basics.hpp"
+#include "contract.hpp"
+
+namespace emulator {
+
+// ---------------------------------------------------------------- threads (scheduler.cpp)
+enum class Wait { nothing, warp, block, forever };  // forever: the thread has returned
+
+struct PendingCopy {
+  void* target;
+  const void* source;
+  int bytes, source_bytes, group;
+  const void* pc;  // of the code that issued it
+};
+
+struct Fiber {
+  void* stack_pointer;
+  char* stack;
+  Wait wait;
+  uint3 thread;
+  Place place;  // of the barrier or collective that it waits at
+  int predicate;
+  Votes votes;
+  Collective collective;
+  unsigned mask, took_part;
+  const void* mine;  // what this lane gives, and where what all lanes give shall go
+  void* all;
+  size_t bytes;
+  // By __syncwarp, this lane has seen everything that lane l did before its clock was seen[l].
+  uint32_t seen[32];
+  bool fenced;
+  uint32_t fence_epoch;
+  List<PendingCopy> copies;
+  int copy_group;
+};
+extern Fiber fibers[1024];
+
+struct State {
+  int thread;                  // the fiber that runs now
+  int threads;                 // of a block
+  uint32_t block_serial;       // 1 for the first block that ran
+  uint32_t block_epoch;        // block barriers passed
+  uint64_t steps;              // accesses since the last switch
+  bool check, count, running;
+  void (*body)(void**);
+  void** arguments;
+};
+extern State state;
+void leave();  // from a fiber to the scheduler
+
+// ---------------------------------------------------------------- fibers.cpp
+constexpr size_t STACK_BYTES = 256 << 10;
+void reserve_stacks(int count);
+char* stack_of(int thread);
+void fiber_prepare(Fiber& fiber, void (*main)());
+void switch_to_fiber(Fiber& fiber);
+void switch_to_scheduler(Fiber& fiber);
+bool in_stacks(const void* address);
+
+// ---------------------------------------------------------------- errors (errors.cpp)
+struct Fault {  // mirrored in module.py
+  char kind[24], message[512], file[512];
+  int line;              // 0: not known, see pc
+  uint64_t pc, other_pc;  // offsets into the library; 0: not known
+  unsigned block[3], thread[3];
+  int has_thread;
+};
+extern Fault last_fault;
+extern bool failed;
+void set_fault(const char* kind, const char* message, Place place, uint64_t pc,
+               uint64_t other_pc, int thread);
+[[noreturn]] void fault_at(const char* kind, const char* message, uint64_t pc,
+                           uint64_t other_pc = 0);
+void catch_signals();
+void release_signals();
+
+// ---------------------------------------------------------------- memory.cpp
+struct Cell;
+struct Region {
+  Text name;
+  char *begin, *end;
+  bool shared, writable;
+  int granule;  // bytes per cell: as large as all accesses so far allow
+  Cell* cells;  // allocated when first looked at
+};
+Region* find_region(const void* address);
+Region* shared_region(const void* address);
+bool in_library(const void* address);
+uint64_t offset_in_library(const void* pc);
+bool open_shared_memory(const Launch& launch, const void* in_shared_memory);
+void poison_shared_memory();
+bool shared_guard_is_whole();
+void close_memory();
+
+// ---------------------------------------------------------------- checker.cpp
+enum class Kind { read, write, atomic };
+void check_access(const void* address, size_t bytes, Kind kind, bool may_be_unaligned,
+                  const void* pc);
+void mark_in_flight(const void* target, int bytes, bool in_flight);
+void fence_start_block();
+void drop_cells(Region& region);
+
+// ---------------------------------------------------------------- counters.cpp
+void log_access(const void* address, size_t bytes, bool write, bool shared, uint64_t site);
+void count_logged_accesses();
+
+}  // namespace emulator

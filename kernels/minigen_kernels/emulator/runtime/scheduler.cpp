@@ -1,0 +1,304 @@
+// Which thread runs when, and what barriers and warp collectives wait for.
+#include "internal.hpp"
+
+namespace emulator {
+
+Current current;
+State state;
+Fiber fibers[1024];
+
+// ---------------------------------------------------------------- order
+// Any order of threads between two barriers is one that a GPU may choose. Which one is taken
+// follows from the seed: most are random, but some bugs need one warp to run far ahead of others.
+enum class Schedule { random, warp_first, last_first };
+static Schedule schedule;
+static List<int> ready, yielded;  // who yields goes behind all who have not: nobody waits in vain
+static uint64_t random_state;
+
+static uint32_t random_bits() {  // xorshift64*
+  random_state ^= random_state >> 12;
+  random_state ^= random_state << 25;
+  random_state ^= random_state >> 27;
+  return (random_state * 2685821657736338717ull) >> 32;
+}
+
+static void seed_order(uint64_t seed) {
+  random_state = (seed + 1) * 0x9E3779B97F4A7C15ull;
+  const Schedule by_seed[] = {Schedule::random, Schedule::warp_first, Schedule::random,
+                              Schedule::last_first};
+  schedule = by_seed[seed % 4];
+}
+
+static int next_thread() {
+  size_t count = ready.count, pick = random_bits() % count;
+  if (schedule == Schedule::warp_first) {  // stay in the warp that ran last, as long as it can
+    for (size_t i = 0; i < count; i++) {
+      size_t candidate = (pick + i) % count;
+      if (ready[candidate] / 32 != state.thread / 32) continue;
+      pick = candidate;
+      break;
+    }
+  } else if (schedule == Schedule::last_first) {
+    for (size_t i = 0; i < count; i++)
+      if (ready[i] > ready[pick]) pick = i;
+  }
+  swap(ready[pick], ready[count - 1]);
+  return ready[--ready.count];
+}
+
+// ---------------------------------------------------------------- in a fiber
+void leave() { switch_to_scheduler(fibers[state.thread]); }
+
+void yield() {
+  (schedule == Schedule::random ? ready : yielded).push(state.thread);
+  leave();
+}
+
+static void fiber_main() {
+  state.body(state.arguments);
+  fibers[state.thread].wait = Wait::forever;
+  for (;;) leave();
+}
+
+Votes block_barrier(int predicate, Place place) {
+  Fiber& fiber = fibers[state.thread];
+  fiber.wait = Wait::block;
+  fiber.predicate = predicate != 0;
+  fiber.place = place;
+  leave();
+  return fiber.votes;
+}
+
+unsigned exchange(Collective collective, unsigned mask, const void* mine, void* all, size_t bytes,
+                  Place place) {
+  if (!(mask >> current.lane & 1))
+    fault("shuffle", "the lane that calls is not in the mask that it gives", place);
+  Fiber& fiber = fibers[state.thread];
+  fiber.wait = Wait::warp;
+  fiber.collective = collective;
+  fiber.mask = mask;
+  fiber.mine = mine;
+  fiber.all = all;
+  fiber.bytes = bytes;
+  fiber.place = place;
+  leave();
+  return fiber.took_part;
+}
+
+bool lane_is_absent(int lane) { return state.thread / 32 * 32 + lane >= state.threads; }
+
+// ---------------------------------------------------------------- warp collectives
+static bool moves_data(Collective c) { return c == Collective::shuffle || c == Collective::matrix; }
+
+static void fail_at(const Fiber& fiber, const char* kind, const char* message) {
+  set_fault(kind, message, fiber.place, 0, 0, int(&fiber - fibers));
+}
+
+static Text thread_name(const Fiber& fiber) {
+  return format("thread (%u, %u, %u)", fiber.thread.x, fiber.thread.y, fiber.thread.z);
+}
+
+// Is everybody there whom this lane's mask names? Fails the launch where they can never be.
+static bool is_complete(const Fiber& fiber, int first, int last) {
+  for (int lane = 0; lane < 32; lane++) {
+    if (!(fiber.mask >> lane & 1)) continue;
+    if (first + lane >= last) {
+      // A block may end within a warp, and everybody writes the full mask all the same.
+      if (fiber.mask == 0xffffffffu && fiber.collective != Collective::matrix) continue;
+      fail_at(fiber, "shuffle",
+              format("the mask names lane %d, but the block ends before it", lane));
+      return false;
+    }
+    const Fiber& other = fibers[first + lane];
+    if (other.wait == Wait::forever) {
+      if (!moves_data(fiber.collective)) continue;  // barriers and votes do without it
+      fail_at(fiber, "shuffle",
+              format("the mask names lane %d, which has returned from the kernel", lane));
+      return false;
+    }
+    if (other.wait != Wait::warp || other.mask != fiber.mask) return false;
+    if (other.collective != fiber.collective || other.bytes != fiber.bytes) {
+      fail_at(fiber, "shuffle",
+              format("lanes of one mask meet in different collectives: %s is at line %d",
+                     thread_name(other).text, other.place.line));
+      return false;
+    }
+  }
+  return true;
+}
+
+static void deliver(unsigned lanes, int first, size_t bytes) {
+  static char everything[32 * 64];
+  memset(everything, 0xff, 32 * bytes);
+  for (int lane = 0; lane < 32; lane++)
+    if (lanes >> lane & 1) memcpy(everything + lane * bytes, fibers[first + lane].mine, bytes);
+  for (int lane = 0; lane < 32; lane++)
+    if (lanes >> lane & 1) memcpy(fibers[first + lane].all, everything, 32 * bytes);
+}
+
+// __syncwarp: each lane has now seen whatever any of them had seen, and all that they did.
+static void join_clocks(unsigned lanes, int first) {
+  uint32_t joined[32] = {};
+  for (int lane = 0; lane < 32; lane++)
+    if (lanes >> lane & 1)
+      for (int i = 0; i < 32; i++) {
+        uint32_t seen = fibers[first + lane].seen[i] + (i == lane);
+        if (seen > joined[i]) joined[i] = seen;
+      }
+  for (int lane = 0; lane < 32; lane++)
+    if (lanes >> lane & 1) memcpy(fibers[first + lane].seen, joined, sizeof joined);
+}
+
+static void complete_collectives(int warp) {
+  int first = warp * 32, last = first + 32 < state.threads ? first + 32 : state.threads;
+  for (int i = first; i < last && !failed; i++) {
+    const Fiber& fiber = fibers[i];
+    if (fiber.wait != Wait::warp || !is_complete(fiber, first, last)) continue;
+    unsigned lanes = 0;
+    for (int lane = 0; first + lane < last; lane++)
+      if (fiber.mask >> lane & 1 && fibers[first + lane].wait == Wait::warp) lanes |= 1u << lane;
+    if (fiber.bytes) deliver(lanes, first, fiber.bytes);
+    if (fiber.collective == Collective::sync) join_clocks(lanes, first);
+    for (int lane = 0; lane < 32; lane++) {
+      if (!(lanes >> lane & 1)) continue;
+      fibers[first + lane].wait = Wait::nothing;
+      fibers[first + lane].took_part = lanes;
+      ready.push(first + lane);
+    }
+  }
+}
+
+// ---------------------------------------------------------------- block barriers
+static bool same_place(Place a, Place b) { return a.line == b.line && !strcmp(a.file, b.file); }
+
+// Nobody can run: either all wait at one block barrier, or somebody waits for ever.
+static void pass_block_barrier() {
+  Votes votes{0, 1, 0};
+  const Fiber* waiting = nullptr;
+  for (int i = 0; i < state.threads; i++) {
+    const Fiber& fiber = fibers[i];
+    if (fiber.wait == Wait::warp) {
+      const char* kind = moves_data(fiber.collective) ? "shuffle" : "barrier";
+      return fail_at(fiber, kind, "the lane waits for ever: others of its mask are elsewhere");
+    }
+    if (fiber.wait != Wait::block) continue;
+    if (waiting && !same_place(waiting->place, fiber.place))
+      return fail_at(fiber, "barrier",
+                     format("divergent barrier: %s waits at the one in line %d",
+                            thread_name(*waiting).text, waiting->place.line));
+    waiting = &fiber;
+    votes.count += fiber.predicate;
+    votes.all &= fiber.predicate;
+    votes.any |= fiber.predicate;
+  }
+  for (int i = 0; i < state.threads; i++)
+    if (fibers[i].wait == Wait::forever)
+      return fail_at(*waiting, "barrier",
+                     format("divergent barrier: %s has returned without reaching it",
+                            thread_name(fibers[i]).text));
+  if (state.count) count_logged_accesses();
+  state.block_epoch++;
+  for (int i = 0; i < state.threads; i++) {
+    fibers[i].wait = Wait::nothing;
+    fibers[i].votes = votes;
+    ready.push(i);
+  }
+}
+
+// ---------------------------------------------------------------- blocks
+static void start_block(unsigned number) {
+  const dim3 &grid = current.grid_size, &size = current.block_size;
+  current.block = {number % grid.x, number / grid.x % grid.y, number / grid.x / grid.y};
+  state.block_serial++;
+  state.block_epoch = 0;
+  ready.clear();
+  yielded.clear();
+  poison_shared_memory();
+  fence_start_block();
+  for (unsigned i = 0; i < unsigned(state.threads); i++) {
+    Fiber& fiber = fibers[i];
+    fiber.wait = Wait::nothing;
+    fiber.thread = {i % size.x, i / size.x % size.y, i / size.x / size.y};
+    memset(fiber.seen, 0, sizeof fiber.seen);
+    fiber.fenced = false;
+    fiber.copies.clear();
+    fiber.copy_group = 0;
+    fiber.stack = stack_of(i);
+    fiber_prepare(fiber, fiber_main);
+    ready.push(i);
+  }
+}
+
+static void run_thread(int thread) {
+  state.thread = thread;
+  state.steps = 0;
+  current.thread = fibers[thread].thread;
+  current.lane = thread % 32;
+  switch_to_fiber(fibers[thread]);
+}
+
+static void run_block() {
+  int alive = state.threads;
+  while (alive && !failed) {
+    if (!ready.count) swap(ready, yielded);
+    if (!ready.count) {
+      pass_block_barrier();
+      continue;
+    }
+    run_thread(next_thread());
+    if (failed) return;
+    Fiber& fiber = fibers[state.thread];
+    if (fiber.wait == Wait::forever) {
+      alive--;
+      if (fiber.copies.count)
+        return set_fault("wait", "the thread returns while a cp.async of it is pending",
+                         {nullptr, 0}, offset_in_library(fiber.copies[0].pc) - 1, 0, state.thread);
+    }
+    if (fiber.wait == Wait::warp || fiber.wait == Wait::forever)
+      complete_collectives(state.thread / 32);
+  }
+  if (state.count && !failed) count_logged_accesses();
+}
+
+static void run_grid() {
+  const dim3& grid = current.grid_size;
+  static List<unsigned> order;
+  order.clear();
+  for (size_t i = 0; i < size_t(grid.x) * grid.y * grid.z; i++) order.push(i);
+  for (size_t i = order.count; i > 1; i--) swap(order[i - 1], order[random_bits() % i]);
+  for (unsigned block : order) {
+    start_block(block);
+    run_block();
+    if (!failed && !shared_guard_is_whole())
+      set_fault("out-of-bounds", "write behind the end of dynamic shared memory", {nullptr, 0}, 0,
+                0, -1);
+    if (failed) return;
+  }
+}
+
+int run(const Launch& launch, void (*body)(void**), const void* in_shared_memory) {
+  failed = false;
+  current.block_size = {launch.block[0], launch.block[1], launch.block[2]};
+  current.grid_size = {launch.grid[0], launch.grid[1], launch.grid[2]};
+  state = State{};
+  state.thread = 0;
+  state.threads = launch.block[0] * launch.block[1] * launch.block[2];
+  state.check = launch.check;
+  state.count = launch.count;
+  state.body = body;
+  state.arguments = launch.arguments;
+  seed_order(launch.seed);
+  reserve_stacks(state.threads);
+  if (open_shared_memory(launch, in_shared_memory)) {
+    state.running = true;
+    catch_signals();
+    run_grid();
+    release_signals();
+    state.running = false;
+  }
+  close_memory();
+  fflush(stdout);  // what the kernel printed
+  return failed;
+}
+
+}  // namespace emulator

@@ -1,0 +1,92 @@
+"""Every CUDA source compiles for every architecture, within its registers and without spills.
+
+Needs the extra `nvrtc`, no GPU. Where that is missing these tests are skipped, unless
+MINIGEN_REQUIRE_NVRTC is set, as in the gates: then they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from minigen_kernels.cuda import compile as nvrtc
+from minigen_kernels.emulator.build import preprocessed
+from minigen_kernels.emulator.source import kernel_names
+
+from tests.kernels.needs import GXX
+
+SOURCES = nvrtc.sources()
+
+
+@pytest.fixture(scope="module")
+def compiler():
+    try:
+        nvrtc._nvrtc()
+    except nvrtc.CompileError as error:
+        if os.environ.get("MINIGEN_REQUIRE_NVRTC"):
+            raise
+        pytest.skip(str(error))
+    return nvrtc
+
+
+@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_compiles_without_spills_within_its_registers(compiler, source, architecture):
+    cubin = compiler.compiled(source, architecture)
+    assert cubin.code[:4] == b"\x7fELF"
+    for kernel in cubin.usage:
+        assert kernel.spilled == 0, kernel
+        assert 0 < kernel.registers <= compiler.register_budget(source), kernel
+        assert kernel.shared <= 48 * 1024, kernel
+
+
+@GXX
+def test_the_same_kernels_as_the_emulator_runs(compiler):
+    for source in SOURCES:
+        emulated = kernel_names(preprocessed(source))
+        assert {u.kernel for u in compiler.compiled(source, "sm_90").usage} == set(emulated)
+
+
+def test_a_second_time_comes_from_the_cache(compiler, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIGEN_CACHE", str(tmp_path / "cache"))
+    source = tmp_path / "k.cu"
+    source.write_text('extern "C" __global__ void k(float* y) { y[threadIdx.x] = 1; }')
+    first = compiler.compiled(source, "sm_90")
+    monkeypatch.setattr(compiler, "_compile", None)
+    assert compiler.compiled(source, "sm_90") == first
+    assert [u.kernel for u in first.usage] == ["k"]
+
+
+def test_what_does_not_compile_is_an_error_with_the_log(compiler, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIGEN_CACHE", str(tmp_path / "cache"))
+    source = tmp_path / "k.cu"
+    source.write_text('extern "C" __global__ void k(float* y) { y[0] = unknown; }')
+    with pytest.raises(compiler.CompileError, match='k.cu does not compile(.|\n)*"unknown"'):
+        compiler.compiled(source, "sm_90")
+    with pytest.raises(compiler.CompileError):  # tensor cores of this kind came with sm_80
+        compiler.compiled(Path(nvrtc.FOLDER) / "gemm_bf16.cu", "sm_75")
+
+
+def test_spills_are_read_from_the_log():
+    log = (
+        "ptxas info    : Compiling entry function 'k' for 'sm_90'\n"
+        "    96 bytes stack frame, 100 bytes spill stores, 60 bytes spill loads\n"
+        "ptxas info    : Used 255 registers, used 1 barriers, 16640 bytes smem\n"
+    )
+    assert nvrtc.usage(log) == (nvrtc.Usage("k", 255, 160, 16640),)
+
+
+def test_every_source_says_how_many_registers(tmp_path):
+    assert all(nvrtc.register_budget(source) <= 255 for source in SOURCES)
+    silent = tmp_path / "silent.cu"
+    silent.write_text("")
+    with pytest.raises(nvrtc.CompileError, match="silent.cu: say in a comment how many registers"):
+        nvrtc.register_budget(silent)
+
+
+def test_without_nvrtc_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with pytest.raises(nvrtc.CompileError, match=r"pip install 'minigen\[nvrtc\]'"):
+        nvrtc.compiled(SOURCES[0], "sm_90")

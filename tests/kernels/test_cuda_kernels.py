@@ -1,0 +1,252 @@
+"""Every CUDA kernel against the formula, run by the emulator in check mode, and through minigen."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from minigen_kernels import backend_of, cuda, emulator, use
+from minigen_kernels.cuda import LADDERS, attention, conv, gemm
+
+from minigen import functional as F
+from minigen.gradcheck import check_grad
+from tests.kernels.ladder import FLOATS, close, largest
+from tests.kernels.needs import GXX
+from tests.kernels.test_attention import draw_case
+from tests.kernels.test_conv import arrays_for, cases, left_over
+from tests.kernels.test_gemm import products
+
+pytestmark = GXX
+SEEDS = st.integers(0, 9)
+SOURCES = Path(cuda.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def garbage(monkeypatch):
+    """New arrays are full of NaN, so that an element that nobody writes shows."""
+    for module in (gemm, conv, attention):
+        monkeypatch.setattr(
+            module, "empty", lambda shape, dtype, like=None: np.full(shape, np.nan, dtype)
+        )
+
+
+def rungs_agree(name, seed, *arguments, terms, least=0.0, **options):
+    """Every CUDA rung gives rung 0's arrays, without an alarm, and changes no input."""
+    formula, *others = LADDERS[name]
+    with np.errstate(all="ignore"):
+        expected = formula(*arguments, **options)
+    for rung in others:
+        before = [a.copy() for a in arguments if isinstance(a, np.ndarray)]
+        with cuda.emulation(check=True, seed=seed):
+            got = rung(*arguments, **options)
+        after = [a for a in arguments if isinstance(a, np.ndarray)]
+        for a, b in zip(before, after, strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=f"{rung.__name__} changed its input")
+        pairs = zip(*(v if isinstance(v, tuple) else (v,) for v in (expected, got)), strict=True)
+        for e, g in pairs:
+            close(g, e, terms, rung.__name__, least)
+    return expected
+
+
+@given(SEEDS, st.sampled_from(FLOATS), products(st.sampled_from([13, 17])))
+def test_gemm(seed, dtype, product):
+    a, b, flips = product
+    terms = a.shape[-2 if flips["transpose_a"] else -1]
+    rungs_agree("gemm", seed, a.astype(dtype), b.astype(dtype), terms=terms, **flips)
+
+
+@pytest.mark.parametrize("flips", [(False, False), (False, True), (True, False), (True, True)])
+@pytest.mark.parametrize("shape", [(65, 33, 129), (64, 16, 64), (1, 97, 67)])
+def test_gemm_of_several_tiles(shape, flips):
+    m, k, n = shape
+    rng = np.random.default_rng(m)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((m, k), (k, n)))
+    pairs = zip((a, b), flips, strict=True)
+    stored = [np.ascontiguousarray(x.T) if flip else x for x, flip in pairs]
+    for rung in LADDERS["gemm"][1:]:
+        with cuda.emulation(check=True, seed=m):
+            close(rung(*stored, *flips), a @ b, k, rung.__name__)
+
+
+@given(st.data(), SEEDS, st.sampled_from(FLOATS), cases(), st.booleans())
+def test_conv2d(data, seed, dtype, case, has_bias):
+    x, w, _, settings = case
+    x, w, bias = arrays_for(data.draw, dtype, x, w, w[:1])
+    terms = int(np.prod(w.shape[1:]))
+    rungs_agree("conv2d", seed, x, w, bias if has_bias else None, terms=terms, **settings)
+
+
+@given(st.data(), SEEDS, st.sampled_from(FLOATS), cases(), st.booleans())
+def test_conv_transpose2d(data, seed, dtype, case, has_bias):
+    x, w, y, settings = case
+    settings["output_padding"] = left_over(x, w, settings)
+    y, w, bias = arrays_for(data.draw, dtype, y, w, x[1:2])
+    terms = w.shape[0] * w.shape[2] * w.shape[3]
+    rungs_agree("conv_transpose2d", seed, y, w, bias if has_bias else None, terms=terms, **settings)
+
+
+@given(st.data(), SEEDS, st.sampled_from(FLOATS), cases(), st.sampled_from([1, 4, 300]))
+def test_conv2d_weight(data, seed, dtype, case, shortest):
+    x, w, y, settings = case
+    x, y = arrays_for(data.draw, dtype, x, y)
+    terms = y.shape[0] * y.shape[2] * y.shape[3]
+    before, conv.SHORTEST_SPLIT = conv.SHORTEST_SPLIT, shortest  # many parts, some, or one
+    try:
+        rungs_agree("conv2d_weight", seed, x, y, w[2:], terms=terms, **settings)
+    finally:
+        conv.SHORTEST_SPLIT = before
+
+
+def test_convolutions_of_several_tiles():
+    """More rows and more columns than a tile of 64 has, in all three products."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in ((2, 3, 9, 11), (66, 3, 3, 3)))
+    settings = dict(stride=(2, 1), padding=(1, 1))
+    y = rungs_agree("conv2d", 0, x, w, None, terms=27, **settings)
+    rungs_agree("conv2d_weight", 1, x, y, (3, 3), terms=110, least=largest(x, y), **settings)
+    rungs_agree("conv_transpose2d", 2, y, w, None, terms=600, least=largest(y, w), **settings)
+    wide = rng.standard_normal((3, 66, 2, 3)).astype(np.float32)
+    y = rng.standard_normal((5, 3, 4, 3)).astype(np.float32)
+    rungs_agree("conv_transpose2d", 3, y, wide, None, terms=18, stride=(3, 2), padding=(0, 1))
+
+
+def test_weight_gradients_have_the_same_bits_under_every_seed():
+    rng = np.random.default_rng(0)
+    x, gy = (rng.standard_normal((4, 2, 9, 9)).astype(np.float32) for _ in range(2))
+    assert conv.split_count(1, gy.size // 2) == 2
+    results = []
+    for seed in range(4):
+        with cuda.emulation(seed=seed):
+            results.append(conv.conv2d_weight_1_split(x, gy, (3, 3), padding=(1, 1)))
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+
+
+@given(st.data(), SEEDS, st.sampled_from(FLOATS))
+def test_attention_and_its_backward(data, seed, dtype):
+    (q, k, v, mask), options, rng = draw_case(data, dtype)
+    terms = q.shape[2] + k.shape[1]
+    out, lse = rungs_agree("attention", seed, q, k, v, mask, **options, terms=terms)
+    gout = rng.standard_normal(out.shape).astype(dtype)
+    terms += q.shape[1] + v.shape[2]
+    least = largest(gout, v) * max(largest(q), largest(k))  # a query that sees one key: 0 - 0
+    rungs_agree(
+        "attention_backward", seed, gout, q, k, v, out, lse, mask, **options, terms=terms,
+        least=least,
+    )
+
+
+def test_attention_wider_than_its_tiles():
+    rng = np.random.default_rng(0)
+    shapes = (1, 35, 70), (1, 37, 70), (1, 37, 66)
+    q, k, v = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    rungs_agree("attention", 5, q, k, v, None, is_causal=True, terms=110)
+
+
+GRADIENTS = {
+    "linear": (F.linear, [(3, 5), (4, 5), (4,)]),
+    "matmul": (lambda a, b: a @ b, [(2, 3, 5), (2, 5, 4)]),
+    "conv2d": (
+        lambda x, w, b: F.conv2d(x, w, b, stride=(2, 1), padding=1, groups=2),
+        [(2, 4, 5, 4), (4, 2, 3, 2), (4,)],
+    ),
+    "conv_transpose2d": (
+        lambda x, w, b: F.conv_transpose2d(x, w, b, stride=2, padding=1, output_padding=1),
+        [(2, 3, 3, 2), (3, 2, 3, 3), (2,)],
+    ),
+    "attention": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+        [(2, 3, 4), (2, 3, 4), (2, 3, 5)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradients_of_order_2_through_the_cuda_kernels(name):
+    f, shapes = GRADIENTS[name]
+    rng = np.random.default_rng(0)
+    with use(backend="emulator"), cuda.emulation(check=True, seed=1):
+        check_grad(f, *(rng.standard_normal(s) for s in shapes), order=2, rng=rng)
+
+
+def test_every_rung_has_the_signature_of_rung_0():
+    for name, (formula, *rungs) in LADDERS.items():
+        for rung in rungs:
+            assert inspect.signature(rung).parameters.keys() == inspect.signature(
+                formula
+            ).parameters.keys(), name
+            assert rung.__name__.startswith(f"{name}_"), rung
+
+
+def test_the_backend_runs_the_rung_that_was_asked_for():
+    x = np.eye(3, dtype=np.float32)
+    for rung in range(3):
+        with use(backend="emulator", rung=rung):
+            assert backend_of(x).gemm is LADDERS["gemm"][rung]
+    with use(backend="emulator"):
+        assert backend_of(x).gemm is LADDERS["gemm"][-1]
+    with use(backend="emulator", gemm=np.matmul):
+        assert backend_of(x).gemm is np.matmul
+
+
+def test_what_has_no_cuda_rung_says_so():
+    x = np.ones((2, 3), np.float32)
+    with use(backend="emulator"), pytest.raises(NotImplementedError) as caught:
+        backend_of(x).layer_norm(x, None, None, 1e-5)
+    assert "'layer_norm' has no CUDA rung" in str(caught.value)
+    assert "use(layer_norm=...)" in str(caught.value)
+
+
+def test_other_types_are_refused():
+    with pytest.raises(TypeError, match="gemm: the CUDA kernels take float32 or float64"):
+        gemm.gemm_1_tile(np.ones((2, 2), np.float16), np.ones((2, 2), np.float16))
+    with pytest.raises(TypeError, match="all arrays of one type, not float32 and float64"):
+        gemm.gemm_1_tile(np.ones((2, 2), np.float32), np.ones((2, 2)))
+
+
+# ---------------------------------------------------------------- tensor cores
+def to_bf16(x):
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def from_bf16(bits):
+    return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+STAGE_BYTES = 2 * 64 * 64 * 2
+
+
+def gemm_bf16(m, n, k, **how):
+    """(module, C, C in float64) of one product of random bfloat16 matrices."""
+    rng = np.random.default_rng(k)
+    a, b = (to_bf16(rng.standard_normal(s)) for s in ((m, k), (n, k)))
+    c = np.full((m, n), np.nan, np.float32)
+    module = emulator.load(SOURCES / "gemm_bf16.cu", **how)
+    grid = -(-n // 64), -(-m // 64)
+    module.gemm_3_tensor_bf16[grid, 128, 3 * STAGE_BYTES](a, b, c, m, n, k)
+    return module, c, from_bf16(a) @ from_bf16(b).T
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 64), (65, 130, 72), (1, 1, 8), (37, 70, 264)])
+def test_gemm_of_bfloat16(shape):
+    for seed in range(2):
+        _, c, exact = gemm_bf16(*shape, check=True, seed=seed)
+        assert np.linalg.norm(c - exact) <= 1e-6 * np.linalg.norm(exact)
+
+
+def test_gemm_of_bfloat16_has_no_bank_conflict():
+    """The swizzle: ldmatrix, and the copies into shared memory, at every place in the source."""
+    module, _, _ = gemm_bf16(64, 64, 256, count=True)
+    shared = [s for s in module.counts() if s.space == "shared"]
+    assert {s.operation for s in shared} == {"read", "write"}
+    # Four warps, four steps of 64: 4 · 4 reads of A or B in each, four groups of eight rows a read.
+    assert sum(s.ideal for s in shared if s.operation == "read") == 4 * 4 * 16 * 4
+    assert [s.extra for s in shared] == [0] * len(shared)
+    loads = [s for s in module.counts() if s.space == "global" and s.operation == "read"]
+    assert sum(s.transactions for s in loads) == 2 * 64 * 256 * 2 // 32
+    assert all(s.extra == 0 for s in loads)

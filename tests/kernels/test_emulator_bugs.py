@@ -1,0 +1,72 @@
+"""Every seeded kernel bug is found, at its line, under five seeds and so under five schedules."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from minigen_kernels import emulator
+
+from tests.kernels.needs import GXX
+
+pytestmark = GXX
+SOURCE = Path(__file__).parent / "emulated" / "bugs.cu"
+SEEDS = range(5)
+
+
+class Bug(NamedTuple):
+    """A kernel of bugs.cu: the (kind, line) pairs that may be reported, and its launch."""
+
+    reports: set[tuple[str, int]]
+    grid: int
+    block: int
+
+
+def read_bugs() -> dict[str, Bug]:
+    """What the comments of bugs.cu promise, kernel by kernel."""
+    bugs: dict[str, Bug] = {}
+    name = ""
+    for number, line in enumerate(SOURCE.read_text().splitlines(), 1):
+        begins = re.match(r"KERNEL\((\w+)\)|extern \"C\" __global__ void (\w+)", line)
+        if begins:
+            name = begins[1] or begins[2]
+            launch = re.search(r"LAUNCH (\d+) (\d+)", line)
+            bugs[name] = Bug(set(), *(map(int, launch.groups()) if launch else (2, 64)))
+        if name:
+            bugs[name].reports.update((kind, number) for kind in re.findall(r"BUG (\S+)", line))
+    return bugs
+
+
+BUGS = read_bugs()
+
+
+def run(name: str, seed: int) -> None:
+    x = np.random.default_rng(0).standard_normal(128).astype(np.float32)
+    x[127] = 0
+    y = np.zeros(128, np.float32)
+    module = emulator.load(SOURCE, check=True, seed=seed)
+    getattr(module, name)[BUGS[name].grid, BUGS[name].block, 256](x, y, 128)
+
+
+def test_there_are_enough_bugs_and_each_says_what_is_to_be_found():
+    assert len(BUGS) >= 60 and all(bug.reports for bug in BUGS.values())
+    kinds = {kind for bug in BUGS.values() for kind, _ in bug.reports}
+    assert kinds >= {
+        "race", "uninitialised", "out-of-bounds", "misaligned", "barrier", "shuffle", "wait"
+    }
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_is_found_under_every_seed(name):
+    for seed in SEEDS if name != "endless_loop" else [0]:
+        with pytest.raises(emulator.KernelError) as caught:
+            run(name, seed)
+        error = caught.value
+        assert (error.kind, error.line) in BUGS[name].reports, error
+        assert Path(error.file) == SOURCE
+        assert error.thread is not None and max(error.thread) < BUGS[name].block
+        assert error.block is not None and max(error.block) < BUGS[name].grid
+        assert f"{SOURCE}:{error.line}" in str(error) and error.kind in str(error)
