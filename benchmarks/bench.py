@@ -85,7 +85,7 @@ def default_path(cpu: str) -> Path:
 
 def run(options: Options, names: Sequence[str], say: Any) -> dict[str, Any]:
     """Everything that is measured, as JSON values."""
-    began = time.perf_counter()
+    began, peers = time.perf_counter(), _peers(options.vs)
     machine = describe()
     threads = machine["threads"]
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
@@ -93,7 +93,6 @@ def run(options: Options, names: Sequence[str], say: Any) -> dict[str, Any]:
         f"{machine['cpu']}, {threads} threads, {machine['vector_bits']} bits: "
         f"{machine['fma_gflops']:.0f} GFLOP/s, copies {machine['copy_gbytes_per_s']:.1f} GB/s"
     )
-    peers = _peers(options.vs)
     result: dict[str, Any] = {
         "command": shlex.join(["minigen", "bench", *sys.argv[2:]]),
         "machine": machine,

@@ -64,7 +64,7 @@ def all_bugs() -> dict[str, Bug]:
 def copy_sources(checkout: Path, folder: Path) -> None:
     """Copy what the tests need of a checkout: the packages, the tests, the settings."""
     ignore = shutil.ignore_patterns("__pycache__")
-    for part in ("minigen", "kernels", "tests"):
+    for part in ("minigen", "kernels", "tests", "benchmarks"):
         shutil.copytree(checkout / part, folder / part, ignore=ignore)
     for part in ("pyproject.toml", "setup.py"):
         shutil.copy2(checkout / part, folder / part)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from minigen_kernels import backend_of, reference, use
-from minigen_kernels.cpu import LADDERS, conv
+from minigen_kernels.cpu import LADDERS, conv, conv_choice, conv_lanes
 from minigen_kernels.geometry import conv_size
 
 from minigen.testing.strategies import laid_out, sizes
@@ -19,7 +19,8 @@ X = np.empty(0)
 @pytest.fixture(autouse=True)
 def garbage(monkeypatch):
     """New arrays are full of NaN, so that a pixel that nobody writes shows."""
-    monkeypatch.setattr(conv, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    for module in (conv, conv_lanes):
+        monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
 
 
 @st.composite
@@ -120,6 +121,62 @@ def test_a_larger_layer_agrees_with_the_direct_loops():
     close(backend_of(X).conv2d_weight(x, y, (4, 4), **settings), gw, 245, "conv2d_weight")
 
 
+# images, channels, image, rows, kernel, stride, padding, dilation, groups: batches of less than a
+# vector, of several and of a part, tiles of every height, taps beyond one block of them
+BATCHES = [
+    (2, 3, (6, 5), 4, (3, 2), (1, 1), (1, 0), (1, 1), 1),
+    (7, 4, (5, 5), 14, (3, 3), (2, 2), (0, 3), (2, 1), 2),
+    (16, 1, (8, 9), 1, (4, 4), (2, 3), (1, 1), (1, 1), 1),
+    (17, 4, (7, 9), 26, (3, 3), (2, 1), (1, 2), (1, 2), 2),
+    (33, 20, (8, 8), 37, (4, 4), (2, 2), (1, 1), (1, 1), 1),
+    (40, 20, (8, 8), 40, (2, 1), (3, 2), (1, 0), (1, 1), 4),
+    (48, 3, (1, 1), 5, (3, 3), (2, 2), (2, 2), (1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("case", BATCHES)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("rung", [2, 3])
+def test_a_batch_across_the_lanes(rung, dtype, case):
+    n, channels, image, rows, kernel, stride, padding, dilation, groups = case
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((n, channels, *image)).astype(dtype)
+    w = rng.standard_normal((rows, channels // groups, *kernel)).astype(dtype)
+    b, c = (rng.standard_normal(size).astype(dtype) for size in (rows, channels))
+    settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    spare = left_over(x.shape, w.shape, settings)
+    found = []
+    for choice in (1, rung):
+        with use(rung=choice):
+            kernels = backend_of(X)
+            y = kernels.conv2d(x, w, b, **settings)
+            gx = kernels.conv_transpose2d(y, w, c, output_padding=spare, **settings)
+            found.append((y, gx, kernels.conv2d_weight(x, y, kernel, **settings)))
+    terms = [w[0].size, rows * w[0, 0].size, y.size // rows]
+    for name, a, e, many in zip(("y", "gx", "gw"), found[1], found[0], terms, strict=True):
+        close(a, e, max(many, w[0].size), f"{name} of {case}")
+
+
+def test_the_last_rung_takes_lanes_for_batches_and_patches_for_a_few_images(monkeypatch):
+    taken = []
+    for kind in ("2_patches", "3_lanes"):
+        for name in ("conv2d", "conv_transpose2d", "conv2d_weight"):
+            kernel = getattr(conv_choice, f"{name}_{kind}")
+
+            def spy(*args, kernel=kernel, kind=kind):
+                taken.append(kind)
+                return kernel(*args)
+
+            monkeypatch.setattr(conv_choice, f"{name}_{kind}", spy)
+    for n in (1, 64):
+        x, w = np.ones((n, 8, 8, 8), np.float32), np.ones((32, 8, 4, 4), np.float32)
+        settings = dict(stride=(2, 2), padding=(1, 1))
+        y = backend_of(X).conv2d(x, w, **settings)
+        backend_of(X).conv_transpose2d(y, w, **settings)
+        backend_of(X).conv2d_weight(x, y, (4, 4), **settings)
+    assert taken == ["2_patches"] * 3 + ["3_lanes"] * 3
+
+
 def test_nan_reaches_the_pixels_that_see_it_and_no_other():
     x = np.ones((2, 3, 9, 9), np.float32)
     x[1, 2, 4, 4] = np.nan
@@ -142,7 +199,7 @@ def test_same_bits_in_another_process():
     )
 
 
-@pytest.mark.parametrize("rung", range(3))
+@pytest.mark.parametrize("rung", range(5))
 def test_errors_say_what_does_not_fit(rung):
     conv2d, transpose, weight = (
         LADDERS[name][rung] for name in ("conv2d", "conv_transpose2d", "conv2d_weight")

@@ -7,20 +7,41 @@ rungs of a ladder have one signature.
 from __future__ import annotations
 
 from .. import reference
-from . import attention, conv, elementwise, gemm, loss, norm, optimizer, philox
+from . import (
+    attention,
+    conv,
+    conv_choice,
+    conv_lanes,
+    elementwise,
+    gemm,
+    loss,
+    norm,
+    optimizer,
+    philox,
+)
 
 LADDERS = {
     "gemm": (reference.gemm, gemm.gemm_1_loops, gemm.gemm_2_blocked, gemm.gemm_3_vectors),
-    "conv2d": (reference.conv2d, conv.conv2d_1_direct, conv.conv2d_2_patches),
+    "conv2d": (
+        reference.conv2d,
+        conv.conv2d_1_direct,
+        conv.conv2d_2_patches,
+        conv_lanes.conv2d_3_lanes,
+        conv_choice.conv2d_4_chosen,
+    ),
     "conv_transpose2d": (
         reference.conv_transpose2d,
         conv.conv_transpose2d_1_direct,
         conv.conv_transpose2d_2_patches,
+        conv_lanes.conv_transpose2d_3_lanes,
+        conv_choice.conv_transpose2d_4_chosen,
     ),
     "conv2d_weight": (
         reference.conv2d_weight,
         conv.conv2d_weight_1_direct,
         conv.conv2d_weight_2_patches,
+        conv_lanes.conv2d_weight_3_lanes,
+        conv_choice.conv2d_weight_4_chosen,
     ),
     "attention": (reference.attention, attention.attention_1_tiled),
     "attention_backward": (reference.attention_backward, attention.attention_backward_1_tiled),

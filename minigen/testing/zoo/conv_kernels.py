@@ -6,6 +6,8 @@ from ..bugs import Bug
 from . import gradients
 
 FILE = "kernels/minigen_kernels/cpu/conv.py"
+LANES = "kernels/minigen_kernels/cpu/conv_lanes.py"
+PLANS = "kernels/minigen_kernels/cpu/conv_plans.py"
 GEMM = "kernels/minigen_kernels/cpu/gemm.py"
 CONV = "tests/kernels/test_conv.py"
 GEMMS = "tests/kernels/test_gemm.py"
@@ -52,6 +54,55 @@ BUGS = [
         "return max(0, min(count, (size - offset + step - 1) // step))",
         "return max(0, min(count, (size - offset) // step))",
         (CONV + " -k rungs",),
+    ),
+    Bug(
+        "last-images-of-a-batch-never-transposed",
+        LANES,
+        "    for i in range(0, n, lanes):\n",
+        "    for i in range(0, n - lanes + 1, lanes):\n",
+        (CONV + " -k across_the_lanes",),
+    ),
+    Bug(
+        "border-of-ones",
+        LANES,
+        "planes[start : start + sizes[3]] = 0",
+        "planes[start : start + sizes[3]] = 1",
+        (CONV + " -k across_the_lanes",),
+    ),
+    Bug(
+        "every-block-of-taps-begins-anew",
+        LANES,
+        "offset, k0 + k, out, c_at + i * c_row + n, c_row, bias, bias_at + i, k == 0,",
+        "offset, k0 + k, out, c_at + i * c_row + n, c_row, bias, bias_at + i, True,",
+        (CONV + " -k across_the_lanes",),
+    ),
+    Bug(
+        "bias-of-the-first-group-for-all",
+        LANES,
+        "g * rows, (g * rows * pixels + p) * images, pixels * images,",
+        "0, (g * rows * pixels + p) * images, pixels * images,",
+        (CONV + " -k across_the_lanes",),
+    ),
+    Bug(
+        "weight-gradient-from-the-first-group-s-cotangent",
+        LANES,
+        "b_at = (p * images * groups + g) * padded + o",
+        "b_at = p * images * groups * padded + o",
+        (CONV + " -k across_the_lanes",),
+    ),
+    Bug(
+        "phases-that-forget-the-dilation",
+        PLANS,
+        "p = [p for p in range(kh) if p * dilation[0] % stride[0] == r0]",
+        "p = [p for p in range(kh) if p % stride[0] == r0]",
+        (CONV + " -k across_the_lanes",),
+    ),
+    Bug(
+        "taps-of-a-phase-one-column-off",
+        PLANS,
+        "back = (i * dilation[0] // stride[0], j * dilation[1] // stride[1])",
+        "back = (i * dilation[0] // stride[0], j // stride[1])",
+        (CONV + " -k across_the_lanes",),
     ),
     Bug(
         "blocks-of-32-rows-without-their-tail",

@@ -1,0 +1,99 @@
+"""The last rung of the convolution trio: patches or lanes, whichever is the cheaper for a shape.
+
+Lanes waste what a batch leaves of its last vector, and multiply zeros where a kernel reaches far
+beyond a small image; patches must gather their matrix, which is dear unless many rows use it. The
+costs are counted in vectors of multiply-adds; the weights of the other moves were fitted to timings
+on one CPU with AVX-512. The choice depends on shapes and vector width alone, so results do too.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from .. import geometry
+from .conv import conv2d_2_patches, conv2d_weight_2_patches, conv_transpose2d_2_patches
+from .conv_lanes import conv2d_3_lanes, conv2d_weight_3_lanes, conv_transpose2d_3_lanes
+from .simd import tile_shape, vector_width
+
+Array = np.ndarray
+GATHER, COPY, ADD, TURN = 50, 16, 16, 24  # a vector gathered, copied, added elsewhere, transposed
+
+
+def conv2d_4_chosen(
+    x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Array:
+    """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]"""
+    shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
+    tile = tile_shape(vector_width(), x.dtype)
+    lanes = _forward_by_lanes(x.shape, w.shape, shape, groups, stride[1], tile)
+    kernel = conv2d_3_lanes if lanes else conv2d_2_patches
+    return kernel(x, w, bias, stride, padding, dilation, groups)
+
+
+def conv_transpose2d_4_chosen(
+    y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1
+) -> Array:
+    """x[n,c, i·s+p·d-P, j·s+q·d-P] = b[c] + Σ_{o,i,j,p,q} y[n,o,i,j] · w[o,c,p,q]"""
+    shape = geometry.conv_transpose2d_output(
+        y.shape, w.shape, stride, padding, output_padding, dilation, groups
+    )
+    tile = tile_shape(vector_width(), y.dtype)
+    lanes = _transposed_by_lanes(y.shape, w.shape, shape, groups, math.prod(stride), tile)
+    kernel = conv_transpose2d_3_lanes if lanes else conv_transpose2d_2_patches
+    return kernel(y, w, bias, stride, padding, output_padding, dilation, groups)
+
+
+def conv2d_weight_4_chosen(
+    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Array:
+    """gw[o,c,p,q] = Σ_{n,i,j} x[n,c, i·s+p·d-P, j·s+q·d-P] · gy[n,o,i,j]"""
+    shape = geometry.conv2d_weight_shape(
+        x.shape, gy.shape, kernel_size, stride, padding, dilation, groups
+    )
+    lanes = tile_shape(vector_width(), x.dtype)[1] // 2
+    # The output channels lie across the lanes here, and half of a vector must be of use.
+    by_lanes = 2 * (shape[0] // groups) >= lanes and len(x) >= 4
+    kernel = conv2d_weight_3_lanes if by_lanes else conv2d_weight_2_patches
+    return kernel(x, gy, kernel_size, stride, padding, dilation, groups)
+
+
+@functools.lru_cache(maxsize=256)
+def _forward_by_lanes(x_shape, w_shape, y_shape, groups, step, tile) -> bool:
+    """Whether conv2d by lanes is the cheaper."""
+    n, rows, depth, pixels = x_shape[0], w_shape[0], math.prod(w_shape[1:]), math.prod(y_shape[2:])
+    vectors, columns = _vectors(n, tile), _columns(y_shape, tile)
+    turned = math.prod(x_shape[1:]) + math.prod(y_shape[1:])
+    lanes = vectors * (rows * pixels * depth + TURN * turned)
+    # Patches side by side are copied, others gathered.
+    move = COPY if step == 1 and y_shape[3] >= tile[1] else GATHER
+    return lanes < columns * depth * (_rows(rows, groups, tile) + groups * move)
+
+
+@functools.lru_cache(maxsize=256)
+def _transposed_by_lanes(y_shape, w_shape, x_shape, groups, phases, tile) -> bool:
+    """Whether conv_transpose2d by lanes is the cheaper."""
+    n, rows, pixels = y_shape[0], x_shape[1], math.prod(x_shape[2:])
+    depth = y_shape[1] // groups * math.prod(w_shape[2:]) / phases  # taps of a phase
+    turned = math.prod(y_shape[1:]) + math.prod(x_shape[1:])
+    lanes = _vectors(n, tile) * (rows * pixels * depth + TURN * turned)
+    products = _rows(rows * math.prod(w_shape[2:]), groups, tile) * y_shape[1] // groups
+    moved = COPY * y_shape[1] + ADD * rows * math.prod(w_shape[2:])
+    return lanes < _columns(y_shape, tile) * (products + moved)
+
+
+def _vectors(n: int, tile: tuple[int, int]) -> int:
+    """Vectors of lanes that so many images fill or begin."""
+    return -(-n // (tile[1] // 2))
+
+
+def _columns(shape: tuple[int, ...], tile: tuple[int, int]) -> int:
+    """Vectors across the matrix of all pixels of all images."""
+    return -(-shape[0] * math.prod(shape[2:]) // tile[1]) * 2
+
+
+def _rows(rows: int, groups: int, tile: tuple[int, int]) -> int:
+    """Rows of the register tiles that cover those of all groups."""
+    return groups * -(-rows // groups // tile[0]) * tile[0]

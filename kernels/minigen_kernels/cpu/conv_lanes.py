@@ -1,0 +1,268 @@
+"""Rung 3 of the convolution trio: the batch lies across the vector lanes.
+
+    y[o, p, n] = Σ_k A[o, k] · x[base(p) + tap(k), n]        k = (c, p, q), n = 16 images at a time
+
+The images are turned once from (N, C·H·W) to (C·H·W, N), with a border of zeros; then a tap of a
+pixel of 16 images is one vector wherever it lies, and nothing has to be gathered or packed. A
+transposed convolution is the same sum, with other taps for each of its s² phases (the pixels
+h with equal (h + P) mod s), so no zero between the strides is ever multiplied. The weight gradient
+sums over the images of a pixel, with the output channels across the lanes. lanes.py has the tiles.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import empty, geometry
+from .contract import steps
+from .conv_plans import Plan, Source, forward_plan, transposed_plan, weight_plan
+from .jit import jit
+from .lanes import sum_tile, tap_tile, transpose_block
+from .share import inner, share
+from .simd import Width, next_task, vector_width
+
+Array = np.ndarray
+DEPTH_BLOCK = 128  # taps: with two vectors each they fill a third of the first-level cache
+PIXEL_BLOCK = 4  # pixels of a task: what is read of A is used by all of them
+ROW_BLOCK = 4  # tiles in a task of a weight gradient: they use the same numbers of gy
+
+
+def conv2d_3_lanes(
+    x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Array:
+    """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]"""
+    shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
+    y = empty(shape, x.dtype)
+    if y.size == 0 or x.size == 0 or w.size == 0:
+        y[...] = 0 if bias is None else bias[:, None, None]
+        return y
+    width = vector_width()
+    settings = tuple(stride), tuple(padding), tuple(dilation)
+    plan = forward_plan(x.shape, w.shape, shape, *settings, width, x.itemsize)
+    return _multiply(x, w, bias, y, plan, width)
+
+
+def conv_transpose2d_3_lanes(
+    y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1
+) -> Array:
+    """x[n,c, i·s+p·d-P, j·s+q·d-P] = b[c] + Σ_{o,i,j,p,q} y[n,o,i,j] · w[o,c,p,q]"""
+    shape = geometry.conv_transpose2d_output(
+        y.shape, w.shape, stride, padding, output_padding, dilation, groups
+    )
+    x = empty(shape, y.dtype)
+    if x.size == 0 or y.size == 0 or w.size == 0:
+        x[...] = 0 if bias is None else bias[:, None, None]
+        return x
+    width = vector_width()
+    settings = tuple(stride), tuple(padding), tuple(dilation)
+    plan = transposed_plan(y.shape, w.shape, shape, *settings, width, y.itemsize)
+    return _multiply(y, w, bias, x, plan, width)
+
+
+def conv2d_weight_3_lanes(
+    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Array:
+    """gw[o,c,p,q] = Σ_{n,i,j} x[n,c, i·s+p·d-P, j·s+q·d-P] · gy[n,o,i,j]"""
+    shape = geometry.conv2d_weight_shape(
+        x.shape, gy.shape, kernel_size, stride, padding, dilation, groups
+    )
+    gw = empty(shape, x.dtype)
+    if gw.size == 0 or x.size == 0 or gy.size == 0:
+        gw[...] = 0
+        return gw
+    width = vector_width()
+    settings = tuple(stride), tuple(padding), tuple(dilation)
+    plan = weight_plan(x.shape, shape, gy.shape, *settings, width, x.itemsize)
+    planes, flat = _planes(x, plan.source, width), np.ascontiguousarray(gy).reshape(-1)
+    n, groups, rows, padded, depth, pixels, _ = plan.sizes.tolist()
+    turned = empty(pixels * n * groups * padded, x.dtype)
+    share(_turn_cotangent, flat.size, width, flat, turned, *plan.lines, plan.sizes)
+    sums = np.zeros(groups * depth * padded, x.dtype)
+    base, _, _, offset, _ = plan.taps
+    tables = base, offset, plan.cuts, plan.sizes
+    share(_sum_over_images, gy.size * depth, width, planes, turned, sums, *tables)
+    out, lines = gw.reshape(-1), (steps(depth, padded), plan.row)
+    share(_turn_sums, out.size, width, sums, out, *lines, plan.sizes)
+    return gw
+
+
+def _multiply(x: Array, w: Array, bias: Array | None, y: Array, plan: Plan, width: Width) -> Array:
+    """y = bias + the sum of the plan's taps."""
+    planes, flat = _planes(x, plan.source, width), np.ascontiguousarray(w).reshape(-1)
+    base, phase, first, offset, weight = plan.taps
+    packed, sizes = empty(w.size, x.dtype), plan.sizes
+    share(_pack, w.size, flat, packed, plan.row, weight, first, plan.cuts, sizes)
+    start = np.zeros(y.shape[1], x.dtype) if bias is None else np.ascontiguousarray(bias)
+    out = empty(y.size // len(y) * int(plan.source.sizes[3]), x.dtype)
+    tables = base, phase, first, offset, plan.cuts, sizes
+    work = y.size * offset.size // (first.size - 1)
+    share(_sum_over_taps, work, width, planes, packed, out, start, *tables)
+    share(_to_images, y.size, width, out, y.reshape(-1), *plan.lines, y.shape[1])
+    return y
+
+
+def _planes(x: Array, source: Source, width: Width) -> Array:
+    planes, flat = empty(source.numbers, x.dtype), np.ascontiguousarray(x).reshape(-1)
+    tables = source.images, source.inside, source.border, source.sizes
+    share(_to_planes, flat.size, width, flat, planes, *tables)
+    return planes
+
+
+# ---- compiled
+
+
+@jit(**inner)
+def _transpose(width, source, rows, at, target, columns, to):
+    """target[columns[j] + to + i] = source[rows[i] + at + j], block by block.
+
+    The last block of an uneven number begins earlier and does some again.
+    """
+    lanes = len(width) * 8 // source.itemsize
+    n, m = rows.size, columns.size
+    if n < lanes or m < lanes:
+        for i in range(n):
+            for j in range(m):
+                target[columns[j] + to + i] = source[rows[i] + at + j]
+        return
+    for i in range(0, n, lanes):
+        i0 = min(i, n - lanes)
+        for j in range(0, m, lanes):
+            j0 = min(j, m - lanes)
+            transpose_block(width, source, rows, i0, at + j0, target, columns, j0, to + i0)
+
+
+@jit(nogil=True)
+def _to_planes(counters, width, x, planes, images, inside, border, sizes):
+    """A task: one channel of all images."""
+    c = next_task(counters, 0)
+    while c < sizes[0]:
+        at = c * sizes[2]
+        for b in range(border.size):
+            start = at + border[b]
+            planes[start : start + sizes[3]] = 0
+        _transpose(width, x, images, c * sizes[1], planes, inside, at)
+        c = next_task(counters, 0)
+
+
+@jit(nogil=True)
+def _to_images(counters, width, out, y, pixels, images, channels):
+    """A task: one channel of all images."""
+    o = next_task(counters, 0)
+    while o < channels:
+        at = o * (out.size // channels)
+        _transpose(width, out, pixels, at, y, images, o * pixels.size)
+        o = next_task(counters, 0)
+
+
+@jit(nogil=True)
+def _pack(counters, w, packed, row, weight, first, cuts, sizes):
+    """A task: the weights of one tile of rows, tap after tap, for one phase of one group."""
+    groups, rows, depth = sizes[0], sizes[1], sizes[2]
+    tiles, phases = len(cuts), first.size - 1
+    task = next_task(counters, 0)
+    while task < groups * phases * tiles:
+        g, phase, t = task // (phases * tiles), task // tiles % phases, task % tiles
+        i0 = cuts[t, 0]
+        height = (cuts[t + 1, 0] if t + 1 < tiles else rows) - i0
+        k0, k1 = first[phase], first[phase + 1]
+        at = (g * depth + k0) * rows + i0 * (k1 - k0)
+        for i in range(height):
+            base = g * sizes[6] + row[i0 + i]
+            for k in range(k1 - k0):
+                packed[at + k * height + i] = w[base + weight[k0 + k]]
+        task = next_task(counters, 0)
+
+
+@jit(nogil=True)
+def _sum_over_taps(
+    counters, width, planes, packed, out, bias, base, phase, first, offset, cuts, sizes
+):
+    """A task: some pixels of one group, all rows and all images."""
+    groups, rows, depth, pixels, images = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
+    blocks = (pixels + PIXEL_BLOCK - 1) // PIXEL_BLOCK
+    task = next_task(counters, 0)
+    while task < groups * blocks:
+        g, from_ = task // blocks, task % blocks * PIXEL_BLOCK
+        to, a_group = min(pixels, from_ + PIXEL_BLOCK), g * depth * rows
+        for k in range(0, depth, DEPTH_BLOCK):
+            for p in range(from_, to):
+                k0 = first[phase[p]]
+                taps = first[phase[p] + 1] - k0
+                if k < taps or k == 0:
+                    _sum_pixel(
+                        width, planes, packed, out, bias, offset, cuts, rows, images,
+                        g * sizes[5] + base[p], a_group + k0 * rows, taps, k0, k,
+                        g * rows, (g * rows * pixels + p) * images, pixels * images,
+                    )  # fmt: skip
+        task = next_task(counters, 0)
+
+
+@jit(**inner)
+def _sum_pixel(
+    width, planes, packed, out, bias, offset, cuts, rows, images,
+    b_at, a_at, taps, k0, k, bias_at, c_at, c_row,
+):  # fmt: skip
+    """The taps from k on, at most DEPTH_BLOCK, of one pixel of all images and rows of a group."""
+    lanes = len(width) * 8 // out.itemsize
+    if taps == 0:
+        for i in range(rows):
+            out[c_at + i * c_row : c_at + i * c_row + images] = bias[bias_at + i]
+        return
+    count, n = min(DEPTH_BLOCK, taps - k), 0
+    while n < images:
+        two = n + 2 * lanes <= images
+        for t in range(len(cuts)):
+            i, which = cuts[t, 0], cuts[t, 1]
+            height = (cuts[t + 1, 0] if t + 1 < len(cuts) else rows) - i
+            tap_tile(
+                which, two, width, count, packed, a_at + i * taps + k * height, planes, b_at + n,
+                offset, k0 + k, out, c_at + i * c_row + n, c_row, bias, bias_at + i, k == 0,
+            )  # fmt: skip
+        n += 2 * lanes if two else lanes
+
+
+@jit(nogil=True)
+def _turn_cotangent(counters, width, gy, turned, rows, columns, sizes):
+    """(N, groups · rows, pixels) → (pixels, N, groups · padded rows). A task: one image."""
+    n, groups, padded, pixels = sizes[0], sizes[1], sizes[3], sizes[5]
+    task = next_task(counters, 0)
+    while task < n:
+        for g in range(groups):
+            at, to = (task * groups + g) * rows.size * pixels, (task * groups + g) * padded
+            _transpose(width, gy, rows, at, turned, columns, to)
+        task = next_task(counters, 0)
+
+
+@jit(nogil=True)
+def _sum_over_images(counters, width, planes, turned, sums, base, offset, cuts, sizes):
+    """A task: some tiles of taps and one or two vectors of output channels, over all pixels."""
+    images, groups, padded, depth = sizes[0], sizes[1], sizes[3], sizes[4]
+    lanes = len(width) * 8 // sums.itemsize
+    columns = (padded + 2 * lanes - 1) // (2 * lanes)
+    blocks = (len(cuts) + ROW_BLOCK - 1) // ROW_BLOCK
+    channels = (planes.size // sizes[6]) // groups
+    task = next_task(counters, 0)
+    while task < groups * columns * blocks:
+        g, o = task // (columns * blocks), task // blocks % columns * 2 * lanes
+        from_ = task % blocks * ROW_BLOCK
+        two = o + 2 * lanes <= padded
+        for p in range(sizes[5]):
+            at = g * channels * sizes[6] + base[p]
+            b_at = (p * images * groups + g) * padded + o
+            for t in range(from_, min(len(cuts), from_ + ROW_BLOCK)):
+                r, which = cuts[t, 0], cuts[t, 1]
+                sum_tile(
+                    which, two, width, images, planes, at, offset, r, turned, b_at,
+                    groups * padded, sums, (g * depth + r) * padded + o, padded,
+                )  # fmt: skip
+        task = next_task(counters, 0)
+
+
+@jit(nogil=True)
+def _turn_sums(counters, width, sums, gw, rows, columns, sizes):
+    """(groups, taps, padded rows) → (groups, rows, taps). A task: one group."""
+    g = next_task(counters, 0)
+    while g < sizes[1]:
+        at, to = g * sizes[4] * sizes[3], g * sizes[2] * sizes[4]
+        _transpose(width, sums, rows, at, gw, columns, to)
+        g = next_task(counters, 0)

@@ -1,0 +1,225 @@
+"""Vector code for convolutions with a batch across the lanes: lane l holds image n0 + l.
+
+A pixel of L images is one vector then, so a stride, a dilation or a border costs nothing: every tap
+of every pixel is an aligned load from somewhere else. Two pieces of LLVM: a transposition of L × L
+numbers, which brings images into this order and back, and register tiles that multiply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from .jit import intrinsic, jit
+from .share import inner
+from .simd import I32, I64, _Code, _rows
+
+VECTORS = 2  # vectors across a tile; a single one at the end of an odd number
+
+
+def heights(words: int) -> tuple[int, int, int, int]:
+    """Rows of the register tiles: whatever is left of one height is done by the next."""
+    return (12, 8, 4, 1) if _rows(words) == 12 else (6, 4, 2, 1)
+
+
+@intrinsic
+def transpose_block(typing_context, width, source, rows, r0, at, target, columns, c0, to):
+    """target[columns[c0 + j] + to + i] = source[rows[r0 + i] + at + j], i and j below the lanes.
+
+    rows and columns are offsets; both arrays contiguous, of one dtype.
+    """
+    n, dtype = types.int64, source.dtype
+    signature = types.void(width, source, rows, n, n, target, columns, n, n)
+
+    def codegen(context, builder, signature, args):
+        code = _Code(context, builder, width.count, dtype)
+        _, source_, rows_, r0, at, target_, columns_, c0, to = args
+        begin, end = code.address(source, source_, at), code.address(target, target_, to)
+        from_, into = code.address(rows, rows_, r0), code.address(columns, columns_, c0)
+
+        def line(start, table, i):
+            offset = code.load(table, I64, 8, 8 * i)
+            return builder.add(start, builder.mul(offset, I64(code.size)))
+
+        lines = [
+            code.load(line(begin, from_, i), code.vector, code.size) for i in range(code.lanes)
+        ]
+        for j, value in enumerate(_transposed(code, lines)):
+            code.store(value, line(end, into, j))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _transposed(code: _Code, lines: list[Any]) -> list[Any]:
+    """Swap the blocks beside the diagonal, of half the lanes, then of a quarter … then of one."""
+    lanes, half = code.lanes, code.lanes // 2
+    while half:
+        out = list(lines)
+        for i in (i for i in range(lanes) if not i & half):
+            low = [k if not k & half else lanes + k - half for k in range(lanes)]
+            high = [k + half if not k & half else lanes + k for k in range(lanes)]
+            for at, mask in ((i, low), (i + half, high)):
+                constant = ir.Constant(ir.VectorType(I32, lanes), mask)
+                out[at] = code.builder.shuffle_vector(lines[i], lines[i + half], constant)
+        lines, half = out, half // 2
+    return lines
+
+
+def _multiply(code, rows, vectors, depth, a_of, b_of, start, c_lines) -> None:
+    """c[r] = start[r] + Σ_k a(r, k) · b(k): the whole tile in registers, in the order of k.
+
+    a_of(r, k) and b_of(k) give addresses, start and c_lines one vector or address per row.
+    """
+    step = code.lanes * code.size
+    name = f"llvm.fmuladd.v{code.lanes}f{code.size * 8}"  # fused where the CPU can
+
+    def body(k, sums):
+        b_k = b_of(k)
+        line = [code.load(b_k, code.vector, code.size, v * step) for v in range(vectors)]
+        results = []
+        for r in range(rows):
+            a_rk = code.splat(code.load(a_of(r, k), code.scalar, code.size))
+            for v in range(vectors):
+                terms = [a_rk, line[v], sums[r * vectors + v]]
+                results.append(code.call(name, code.vector, terms))
+        return results
+
+    for n, value in enumerate(code.loop(depth, start, body)):
+        code.store(value, c_lines[n // vectors], n % vectors * step)
+
+
+def _tap_tile(which: int, vectors: int) -> Callable[..., Any]:
+    """The tile of a convolution: rows are output channels, k runs over the taps."""
+
+    @intrinsic
+    def tile(typing_context, width, depth, a, a_at, b, b_at, taps, k0, c, c_at, c_row,
+             bias, bias_at, first):  # fmt: skip
+        """c[c_at + r·c_row + j] (+)= Σ_k a[a_at + k·rows + r] · b[b_at + taps[k0 + k] + j]
+
+        The first time the sum begins with bias[bias_at + r], afterwards with what is there.
+        """
+        rows, n = heights(width.count)[which], types.int64
+        signature = types.void(width, n, a, n, b, n, taps, n, c, n, n, bias, n, types.boolean)
+
+        def codegen(context, builder, signature, args):
+            code = _Code(context, builder, width.count, c.dtype)
+            _, depth, a_, a_at, b_, b_at, taps_, k0, c_, c_at, c_row, bias_, bias_at, first = args
+            size, step = I64(code.size), code.lanes * code.size
+            a_start, b_start = code.address(a, a_, a_at), code.address(b, b_, b_at)
+            table, c_start = code.address(taps, taps_, k0), code.address(c, c_, c_at)
+            fresh, move = code.address(bias, bias_, bias_at), builder.mul(c_row, size)
+            c_lines = [builder.add(c_start, builder.mul(move, I64(r))) for r in range(rows)]
+
+            def a_of(r, k):
+                return builder.add(a_start, builder.add(builder.mul(k, I64(rows * code.size)),
+                                                        I64(r * code.size)))  # fmt: skip
+
+            def b_of(k):
+                offset = code.load(builder.add(table, builder.mul(k, I64(8))), I64, 8)
+                return builder.add(b_start, builder.mul(offset, size))
+
+            start = []
+            for r in range(rows):
+                begin = code.splat(code.load(fresh, code.scalar, code.size, r * code.size))
+                for v in range(vectors):
+                    there = code.load(c_lines[r], code.vector, code.size, v * step)
+                    start.append(builder.select(first, begin, there))
+            _multiply(code, rows, vectors, depth, a_of, b_of, start, c_lines)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile
+
+
+def _sum_tile(which: int, vectors: int) -> Callable[..., Any]:
+    """The tile of a weight gradient: rows are taps, k runs over the images."""
+
+    @intrinsic
+    def tile(typing_context, width, depth, a, a_at, taps, r0, b, b_at, b_row, c, c_at, c_row):
+        """c[c_at + r·c_row + j] += Σ_k a[a_at + taps[r0 + r] + k] · b[b_at + k·b_row + j]"""
+        rows, n = heights(width.count)[which], types.int64
+        signature = types.void(width, n, a, n, taps, n, b, n, n, c, n, n)
+
+        def codegen(context, builder, signature, args):
+            code = _Code(context, builder, width.count, c.dtype)
+            _, depth, a_, a_at, taps_, r0, b_, b_at, b_row, c_, c_at, c_row = args
+            size, step = I64(code.size), code.lanes * code.size
+            a_start, b_start = code.address(a, a_, a_at), code.address(b, b_, b_at)
+            table, c_start = code.address(taps, taps_, r0), code.address(c, c_, c_at)
+            b_step, move = builder.mul(b_row, size), builder.mul(c_row, size)
+            c_lines = [builder.add(c_start, builder.mul(move, I64(r))) for r in range(rows)]
+            offsets = [code.load(table, I64, 8, 8 * r) for r in range(rows)]
+            a_lines = [builder.add(a_start, builder.mul(o, size)) for o in offsets]
+
+            def a_of(r, k):
+                return builder.add(a_lines[r], builder.mul(k, size))
+
+            def b_of(k):
+                return builder.add(b_start, builder.mul(k, b_step))
+
+            start = [
+                code.load(line, code.vector, code.size, v * step)
+                for line in c_lines
+                for v in range(vectors)
+            ]
+            _multiply(code, rows, vectors, depth, a_of, b_of, start, c_lines)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile
+
+
+_tap_20, _tap_21, _tap_22, _tap_23 = (_tap_tile(which, 2) for which in range(4))
+_tap_10, _tap_11, _tap_12, _tap_13 = (_tap_tile(which, 1) for which in range(4))
+_sum_20, _sum_21, _sum_22, _sum_23 = (_sum_tile(which, 2) for which in range(4))
+_sum_10, _sum_11, _sum_12, _sum_13 = (_sum_tile(which, 1) for which in range(4))
+
+
+@jit(**inner)
+def tap_tile(which, two, w, n, a, i, b, j, taps, k, c, at, row, bias, o, first):
+    """The tile of a convolution, of heights()[which] rows and two vectors or one."""
+    if two:
+        if which == 0:
+            _tap_20(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
+        elif which == 1:
+            _tap_21(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
+        elif which == 2:
+            _tap_22(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
+        else:
+            _tap_23(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
+    elif which == 0:
+        _tap_10(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
+    elif which == 1:
+        _tap_11(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
+    elif which == 2:
+        _tap_12(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
+    else:
+        _tap_13(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
+
+
+@jit(**inner)
+def sum_tile(which, two, w, n, a, i, taps, r, b, j, b_row, c, at, row):
+    """The tile of a weight gradient, of heights()[which] rows and two vectors or one."""
+    if two:
+        if which == 0:
+            _sum_20(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+        elif which == 1:
+            _sum_21(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+        elif which == 2:
+            _sum_22(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+        else:
+            _sum_23(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+    elif which == 0:
+        _sum_10(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+    elif which == 1:
+        _sum_11(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+    elif which == 2:
+        _sum_12(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+    else:
+        _sum_13(w, n, a, i, taps, r, b, j, b_row, c, at, row)
