@@ -254,11 +254,14 @@ assert 'reduction="sum"' in inspect.getsource(vae.losses)
 # %% [markdown] id="vae.train"
 # Both terms are summed, over pixels and over hidden numbers: that is what makes the sum a bound. Now
 # train it, on digits that minigen draws itself, with only **two** hidden numbers, so that we can
-# look at all there is to see on a plane.
+# look at all there is to see on a plane. Two numbers are very few, so we let it learn five kinds of
+# digits only: 0, 1, 4, 5 and 7.
 
 # %% id="vae.learn"
-data = glyphs(n=quick(4000, 1500), seed=8)
-config = vae.Config(hidden=128, latent=2, batch=64, steps=quick(1800, 350), lr=2e-3)
+DIGITS = (0, 1, 4, 5, 7)
+everything = glyphs(n=quick(6000, 3000), seed=8)
+data = everything.take(np.flatnonzero(np.isin(everything.labels, DIGITS)))
+config = vae.Config(hidden=128, latent=2, batch=64, steps=quick(1500, 350), lr=2e-3)
 run = NullRun()
 model = vae.train(config, data, Generator(8), run)
 before = float(np.mean([log["loss"] for log in run.logs[:10]]))
@@ -276,24 +279,24 @@ show(plot({"minus the bound": (np.arange(len(smooth)) * 10, smooth)}, title="Lea
 # Digits (above), and what is left of them after they have gone through two numbers (below).
 
 # %% id="vae.through"
-some = np.array([int(np.flatnonzero(data.labels == d)[0]) for d in range(10)])
+some = np.array([int(np.flatnonzero(data.labels == d)[0]) for d in DIGITS])
 pictures = data.take(some).normalised()
 rebuilt = vae.reconstruct(model, pictures)
 show(strip([pictures, rebuilt], scale=3, value_range=(-1, 1)), "vae-rebuilt",
-     "Ten digits, and the same through two numbers")
+     "Five digits, and the same through two numbers")
 
 # %% [markdown] id="vae.plane"
 # ## The plane of all digits
 #
 # Here is every picture of the set as a point: the mean of the encoder's guess. The encoder was never
-# told which digit is which. Each digit that you see has a colour of its own; here are five of them.
+# told which digit is which; the colours are ours.
 
 # %% id="vae.points"
 codes = vae.encoded(model, data.normalised()).numpy()
 spread = codes.std(axis=0)
 print("deviation of the points along the two axes:", np.round(spread, 2))
 clouds = {f"digit {d}": (codes[data.labels == d][:120, 0], codes[data.labels == d][:120, 1])
-          for d in (0, 1, 4, 7, 9)}
+          for d in DIGITS}
 show(plot(points=clouds, title="Where the encoder puts the digits", equal=True, size=(560, 480)),
      "vae-points", "The latent plane, a point for each picture")
 
@@ -315,8 +318,8 @@ show(grid(world, columns=side, pad=0, scale=2, value_range=(-1, 1)), "vae-plane"
 # A walk from one digit to another, in a straight line between their codes:
 
 # %% id="vae.walk"
-walks = [vae.interpolate(model, pictures[a], pictures[b], steps=12) for a, b in ((1, 7), (3, 8), (4, 9))]
-show(strip(walks, scale=2, value_range=(-1, 1)), "vae-walk", "From 1 to 7, from 3 to 8, from 4 to 9")
+walks = [vae.interpolate(model, pictures[a], pictures[b], steps=12) for a, b in ((1, 4), (0, 3), (2, 3))]
+show(strip(walks, scale=2, value_range=(-1, 1)), "vae-walk", "From 1 to 7, from 0 to 5, from 4 to 5")
 assert walks[0].shape == (12, 1, 28, 28)
 
 # %% [markdown] id="vae.wrong"

@@ -54,14 +54,14 @@ def site(lessons: Sequence[Lesson], folder: Path, *, quick: bool = False, notebo
     """
     _require()
     written = []
+    for name in STATIC:
+        write_atomically(folder / name, (PAGES / name).read_bytes())
     for lesson in lessons:
         say(f"{lesson.number:02d} {lesson.header.title}: running")
         written.append(page(lesson, folder, lessons, quick=quick))
         if notebooks:
             say(f"{lesson.number:02d} {lesson.header.title}: notebook")
             written.append(notebook(lesson, folder / "notebooks", quick=quick))
-    for name in STATIC:
-        write_atomically(folder / name, (PAGES / name).read_bytes())
     text = _template("index.html").render(
         lessons=[_facts(lesson) for lesson in lessons], notebooks=notebooks, stamp=_stamp()
     )

@@ -43,9 +43,11 @@ class Progress:
         return Path(place) if place else None
 
     def set_workspace(self, folder: Path) -> None:
+        """Remember where the exercises are."""
         self._change(lambda values: values.update(workspace=str(folder.resolve())))
 
     def set_lesson(self, name: str, **changes: Any) -> None:
+        """Change what is known of a lesson, and write it."""
         def change(values: dict[str, Any]) -> None:
             before = values["lessons"].get(name, {"at": "", "done": False, "exercises": {}})
             now = time.strftime("%Y-%m-%dT%H:%M:%S")
@@ -54,6 +56,7 @@ class Progress:
         self._change(change)
 
     def set_exercise(self, name: str, id: str, **changes: Any) -> None:
+        """Change what is known of an exercise, and write it."""
         exercises = dict(self._read()["lessons"].get(name, {}).get("exercises", {}))
         exercises[id] = {**self.exercise(name, id), **changes}
         self.set_lesson(name, exercises=exercises)

@@ -60,9 +60,11 @@ class Screen:
         self._print(text, end="", markup=False, soft_wrap=True, style="green")
 
     def plain(self, text: str) -> None:
+        """Text as it is."""
         self._print(text, markup=False, soft_wrap=True)
 
     def lines(self, lines: Iterable[str]) -> None:
+        """Lines as they are."""
         for line in lines:
             self._print(line, markup=False)
 
@@ -71,9 +73,11 @@ class Screen:
         self._print(f"({text})", markup=False, style="dim")
 
     def error(self, text: str) -> None:
+        """A traceback, or what went wrong."""
         self._print(text.rstrip(), markup=False, style="red", soft_wrap=True)
 
     def rule(self, text: str) -> None:
+        """A heading with a line after it."""
         from rich.rule import Rule
         from rich.text import Text
 

@@ -119,6 +119,7 @@ class Stepper:
             self.session.reset()
 
     def prompt(self) -> str:
+        """Where the reader is, and what Enter does."""
         step = self.steps[self.at]
         last = self.at == len(self.steps) - 1
         if step.code is not None and not self.ran:
@@ -128,6 +129,7 @@ class Stepper:
         return f"[{self.at + 1}/{len(self.steps)}] Enter: {enter}  b: back  ?: help > "
 
     def leave(self) -> int:
+        """Say how to go on; the exit code."""
         done = self.progress.lesson(self.lesson.name)["done"]
         self.screen.note("done." if done else f"left at step {self.at + 1} of {len(self.steps)}; "
                          f"go on with: minigen lesson {self.lesson.name}")
@@ -169,6 +171,7 @@ class Stepper:
         return cell.id if cell is not None and cell.attributes.get("exercise") else ""
 
     def about_exercise(self, word: str) -> None:
+        """check, hint or solution of this step's exercise."""
         id = self.exercise()
         if not id:
             self.screen.note("this step has no exercise; `list` shows the steps")
@@ -186,6 +189,7 @@ class Stepper:
             self.screen.note(str(error))
 
     def go_on(self) -> None:
+        """Run what is to be run, else go to the next step."""
         step = self.steps[self.at]
         if step.code is not None and not self.ran:
             if self.exercise():
@@ -205,11 +209,13 @@ class Stepper:
                          "minigen lesson lists what is next; q leaves")
 
     def move(self, to: int) -> None:
+        """Go to a step and remember it."""
         self.at, self.ran = to, False
         self.progress.set_lesson(self.lesson.name, at=key_of(self.lesson, self.steps[to]))
         self.present()
 
     def run_to(self, target: int) -> None:
+        """Run every step up to `target`, without questions; stop where one fails."""
         while self.at < target:
             runs = self.steps[self.at].code is not None and not self.exercise()
             if runs and not self.run(ask=False):
@@ -283,6 +289,7 @@ class Stepper:
         return guess
 
     def catch_up(self, code: int | None) -> None:
+        """Say how many cells run first, where there are some."""
         missing = self.session.missing(code) if code is not None else []
         if len(missing) > 1:
             self.screen.note(f"running the {len(missing)} cells before this one first")
