@@ -28,6 +28,25 @@ def test_every_package_is_in_the_wheel() -> None:
     assert named == found | {"minigen_lessons"}
 
 
+def test_every_other_file_of_the_kernels_is_in_the_wheel() -> None:
+    patterns = ast.literal_eval(setup_call()["package_data"])
+    root = CHECKOUT / "kernels"
+    shipped = {
+        path
+        for package, globs in patterns.items()
+        for pattern in globs
+        for path in (root / package.replace(".", "/")).glob(pattern)
+    }
+    ignored = {".py", ".pyc"}
+    files = {
+        path
+        for path in (root / "minigen_kernels").rglob("*")
+        if path.is_file() and path.suffix not in ignored
+    }
+    assert {path.suffix for path in files} >= {".cu", ".cuh", ".cpp", ".hpp"}
+    assert files <= shipped
+
+
 def test_every_core_dependency_is_bounded_on_both_sides() -> None:
     for requirement in ast.literal_eval(setup_call()["install_requires"]):
         assert re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", requirement), requirement

@@ -55,7 +55,8 @@ def compiler() -> str:
         )
     answer = subprocess.run([path, "-dumpfullversion"], capture_output=True, text=True)
     version = answer.stdout.strip()
-    if answer.returncode or int(re.match(r"\d*", version)[0] or 0) < OLDEST:
+    major = version.partition(".")[0]
+    if answer.returncode or not major.isdigit() or int(major) < OLDEST:
         raise CompilerMissing(
             f"the CUDA emulator needs g++ {OLDEST} or newer, and {path} is "
             f"{'version ' + version if version else 'no GNU compiler'}: {remedy}"

@@ -116,7 +116,7 @@ class Module:
                 f"variables and their bytes: {there}"
             )
         data = (ctypes.c_char * found.size).in_dll(self._library.handle, name)
-        return np.frombuffer(data, dtype).reshape(shape)
+        return np.frombuffer(memoryview(data), dtype).reshape(shape)
 
     def counts(self) -> list[Site]:
         """What the launches since reset_counts() asked of memory, place by place (count=True)."""

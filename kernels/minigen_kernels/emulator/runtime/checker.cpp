@@ -1,11 +1,11 @@
 // Races, uninitialised reads, bad addresses: what check mode asks at every access to memory.
 //
-// Each cell of memory remembers its last write and its last reads. Two accesses by different threads,
-// one of them a write, must be ordered:
+// Each cell of memory remembers its last write and its last reads. Two accesses by different
+// threads, one of them a write, must be ordered:
 //   - in a block by a block barrier between them, in a warp also by __syncwarp;
 //   - from block to block, or within one, by a fence, then an atomic on one variable by both.
-// Nothing else orders them, shuffles not either. Atomics do not race with atomics. So a race is found
-// whatever order the threads happen to run in.
+// Nothing else orders them, shuffles not either. Atomics do not race with atomics. So a race is
+// found whatever order the threads happen to run in.
 #include "internal.hpp"
 
 namespace emulator {

@@ -119,8 +119,9 @@ static void number_turns() {
   for (size_t i = 0; i < logged.count; i++) logged[i].turn = uint32_t(i);
   qsort(logged.items, logged.count, sizeof(Logged), compare_by_thread);
   for (size_t i = 0; i < logged.count; i++) {
-    bool again = i && logged[i - 1].thread == logged[i].thread && logged[i - 1].site == logged[i].site;
-    logged[i].turn = again ? logged[i - 1].turn + 1 : 0;
+    const Logged* before = i ? &logged[i - 1] : nullptr;
+    bool again = before && before->thread == logged[i].thread && before->site == logged[i].site;
+    logged[i].turn = again ? before->turn + 1 : 0;
   }
 }
 

@@ -25,7 +25,8 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __align__(n) __attribute__((aligned(n)))
-#define alignas(n) __attribute__((aligned(n)))  // `__shared__ alignas(16) T s[N]` is CUDA, not C++
+// `__shared__ alignas(16) T s[N]` is CUDA; C++ would have the alignas in front.
+#define alignas(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 #define __cluster_dims__(...)
 #define __maxnreg__(...)
@@ -64,8 +65,9 @@ inline void __trap(emulator::Place here = EMULATOR_HERE) {
   emulator::fault("trap", "__trap() was called", here);
 }
 #undef assert
-#define assert(condition) \
-  ((condition) ? (void)0 : emulator::fault("assert", "assert(" #condition ") failed", EMULATOR_HERE))
+#define assert(condition)                                                               \
+  ((condition) ? (void)0                                                                \
+               : emulator::fault("assert", "assert(" #condition ") failed", EMULATOR_HERE))
 extern "C" void* emulator_memcpy(void* to, const void* from, size_t bytes);
 extern "C" void* emulator_memset(void* to, int value, size_t bytes);
 #define memcpy emulator_memcpy

@@ -78,8 +78,9 @@ static void handle(int signal, siginfo_t* info, void* context) {
     set_fault("stack", "the thread's local variables need more than 256 KiB", {nullptr, 0}, pc, 0,
               state.thread);
   } else {
-    set_fault("out-of-bounds", format("access to address %p, which belongs to no argument", address),
-              {nullptr, 0}, pc, 0, state.thread);
+    set_fault("out-of-bounds",
+              format("access to address %p, which belongs to no argument", address), {nullptr, 0},
+              pc, 0, state.thread);
   }
   give_up();
 }

@@ -85,7 +85,9 @@ void fiber_prepare(Fiber& fiber, void (*main)()) {
   context.uc_link = nullptr;
   makecontext(&context, main, 0);
 }
-void switch_to_fiber(Fiber& fiber) { swapcontext(&scheduler_context, &contexts[&fiber - &fibers[0]]); }
+void switch_to_fiber(Fiber& fiber) {
+  swapcontext(&scheduler_context, &contexts[&fiber - &fibers[0]]);
+}
 void switch_to_scheduler(Fiber& fiber) {
   swapcontext(&contexts[&fiber - &fibers[0]], &scheduler_context);
 }

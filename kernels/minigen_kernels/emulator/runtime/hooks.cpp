@@ -9,7 +9,8 @@ namespace emulator {
 
 void note_matrix_row(const void* row, Place place) {
   if (!state.check) return;
-  if (!shared_region(row)) fault("out-of-bounds", "ldmatrix: the row is not in shared memory", place);
+  if (!shared_region(row))
+    fault("out-of-bounds", "ldmatrix: the row is not in shared memory", place);
   check_access(row, 16, Kind::read, false, CALLER);
 }
 void note_atomic(const void* address, size_t bytes) {

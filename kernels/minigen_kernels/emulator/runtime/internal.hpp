@@ -49,6 +49,13 @@ struct State {
 };
 extern State state;
 void leave();  // from a fiber to the scheduler
+void make_ready(int thread);
+Text thread_name(const Fiber& fiber);
+void fail_at(const Fiber& fiber, const char* kind, const char* message);
+
+// ---------------------------------------------------------------- collectives.cpp
+bool moves_data(Collective collective);
+void complete_collectives(int warp);
 
 // ---------------------------------------------------------------- fibers.cpp
 constexpr size_t STACK_BYTES = 256 << 10;

@@ -57,8 +57,10 @@ EMULATOR_OWN void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)
   int g = current.lane / 4, t = current.lane % 4;
   for (int i = 0; i < 4; i++) {
     int row = g + i / 2 * 8, column = 2 * t + i % 2;
-    for (int k = 0; k < DEPTH; k++)
-      d[i] += a_element<DEPTH, TO_FLOAT>(mail, row, k) * b_element<DEPTH, TO_FLOAT>(mail, k, column);
+    for (int k = 0; k < DEPTH; k++) {
+      float left = a_element<DEPTH, TO_FLOAT>(mail, row, k);
+      d[i] += left * b_element<DEPTH, TO_FLOAT>(mail, k, column);
+    }
   }
 }
 
