@@ -17,6 +17,7 @@ from minigen_kernels.emulator.source import kernel_names
 
 from tests.kernels.needs import GXX
 
+pytestmark = pytest.mark.emulator
 SOURCES = nvrtc.sources()
 
 

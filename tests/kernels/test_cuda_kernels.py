@@ -20,7 +20,7 @@ from tests.kernels.test_attention import draw_case
 from tests.kernels.test_conv import arrays_for, cases, left_over
 from tests.kernels.test_gemm import products
 
-pytestmark = GXX
+pytestmark = [pytest.mark.emulator, GXX]
 SEEDS = st.integers(0, 9)
 SOURCES = Path(cuda.__file__).parent
 

@@ -18,7 +18,7 @@ from minigen_kernels.emulator import build, source
 
 from tests.kernels.needs import GXX
 
-pytestmark = GXX
+pytestmark = [pytest.mark.emulator, GXX]
 FOLDER = Path(__file__).parent / "emulated"
 SOURCE = FOLDER / "api.cu"
 MODES = pytest.mark.parametrize("check", [False, True])

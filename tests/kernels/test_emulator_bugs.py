@@ -12,7 +12,7 @@ from minigen_kernels import emulator
 
 from tests.kernels.needs import GXX
 
-pytestmark = GXX
+pytestmark = [pytest.mark.emulator, GXX]
 SOURCE = Path(__file__).parent / "emulated" / "bugs.cu"
 SEEDS = range(5)
 

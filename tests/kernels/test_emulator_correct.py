@@ -11,7 +11,7 @@ from minigen_kernels import emulator
 
 from tests.kernels.needs import GXX
 
-pytestmark = GXX
+pytestmark = [pytest.mark.emulator, GXX]
 SOURCE = Path(__file__).parent / "emulated" / "correct.cu"
 POLYNOMIAL = np.array([(1.0, -2.0, 0.5)], "f8, f8, f8")
 X = np.random.default_rng(0).standard_normal(256).astype(np.float32)

@@ -15,7 +15,7 @@ from minigen_kernels import emulator
 
 from tests.kernels.needs import GXX
 
-pytestmark = GXX
+pytestmark = [pytest.mark.emulator, GXX]
 SOURCE = Path(__file__).parent / "emulated" / "fragments.cu"
 LANES = range(32)
 
