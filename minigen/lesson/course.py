@@ -44,13 +44,16 @@ def find(word: str) -> Lesson:
 
 
 def exercise(word: str) -> tuple[Lesson, str]:
-    """(the lesson, the exercise's id) of an id or of its last part; UsageError otherwise."""
+    """(the lesson, the exercise's id) of an id, or of a last part that only one id has; UsageError
+    otherwise."""
     ids = {id: lesson for lesson in lessons() for id in lesson.exercises}
-    short = {id.partition(".")[2]: id for id in ids}
-    id = word if word in ids else short.get(word)
-    if id is None:
+    meant = [word] if word in ids else [id for id in ids if id.partition(".")[2] == word]
+    if len(meant) > 1:
+        raise UsageError(f'there are several exercises "{word}": say {" or ".join(meant)}')
+    if not meant:
+        parts = [id.partition(".")[2] for id in ids]
         raise UsageError(
-            f'there is no exercise "{word}".{did_you_mean(word, [*ids, *short])} '
+            f'there is no exercise "{word}".{did_you_mean(word, [*ids, *parts])} '
             "minigen lesson lists them with each lesson: minigen lesson list"
         )
-    return ids[id], id
+    return ids[meant[0]], meant[0]
