@@ -44,13 +44,15 @@ def find(word: str) -> Lesson:
 
 
 def exercise(word: str) -> tuple[Lesson, str]:
-    """(the lesson, the exercise's id) of an id or of its last part; UsageError otherwise."""
+    """(the lesson, the exercise's id) of an id or of its last part; UsageError if none or several."""
     ids = {id: lesson for lesson in lessons() for id in lesson.exercises}
-    short = {id.partition(".")[2]: id for id in ids}
-    id = word if word in ids else short.get(word)
-    if id is None:
+    found = [id for id in ids if word in (id, id.partition(".")[2])]
+    if len(found) > 1:
+        raise UsageError(f'which "{word}": {" or ".join(found)}? Give the whole name.')
+    if not found:
         raise UsageError(
-            f'there is no exercise "{word}".{did_you_mean(word, [*ids, *short])} '
-            "minigen lesson lists them with each lesson: minigen lesson list"
+            f'there is no exercise "{word}".{did_you_mean(word, list(ids))} '
+            "minigen lesson lists them with each lesson"
         )
+    (id,) = found
     return ids[id], id

@@ -287,7 +287,10 @@ def test_lessons_are_found_by_number_and_name():
     assert course.find("1") is course.find("01") is course.find("gradient") is first
     with pytest.raises(UsageError, match='Did you mean "gradient"'):
         course.find("gradeint")
-    assert course.exercise("tanh") == (first, "gradient.tanh")
+    assert course.exercise("gradient.tanh") == (first, "gradient.tanh")
+    assert course.exercise("power") == (first, "gradient.power")
+    with pytest.raises(UsageError, match="gradient.tanh or trust.tanh"):
+        course.exercise("tanh")
     with pytest.raises(UsageError, match="Did you mean"):
         course.exercise("gradient.tahn")
 
