@@ -183,7 +183,7 @@ def opened(browser: str, path: Path) -> None:
         assert not said, f"{path.name}: {said}"
         asked = set(re.findall(r'"url":"(https?:[^"]*)"', log.read_text()))
         # What the browser asks for on its own account is not the page's doing.
-        asked = {u for u in asked if not re.search(r"google|gstatic|chromium|localhost", u)}
+        asked = {u for u in asked if not re.search(r"google|gstatic|gvt1|chromium|localhost", u)}
         assert not asked, f"{path.name} asks for {asked}"
         print(f"{path.name}: opened, nothing on the console", flush=True)
 

@@ -460,10 +460,11 @@ with check.planted(ConvTranspose2d):
 # %% [markdown] id="conv.ladder"
 # ## The ladder, on your machine
 #
-# minigen has the convolution three times. Rung 0 is the formula, in Python. Rung 1 is the *same
+# minigen has the convolution several times. Rung 0 is the formula, in Python. Rung 1 is the *same
 # loops*, compiled by Numba. Rung 2 is a product of matrices over windows that are gathered piece by
-# piece, on all cores, with the vector registers full. All have one signature, and all are tested
-# against rung 0. `use(rung=k)` chooses.
+# piece, on all cores, with the vector registers full. (Rung 3 lays the images of a batch side by
+# side in the registers instead; the last rung takes whichever of the two is cheaper.) All have one
+# signature, and all are tested against rung 0. `use(rung=k)` chooses.
 #
 # Compiling takes a while the first time, and is kept for the next; it is timed apart.
 

@@ -92,7 +92,7 @@ def trace(output: Tensor, names: Mapping[str, Tensor] | None = None) -> Trace:
     names   what to call tensors; others are called a, b, c, ... (given) and v1, v2, ...
     ValueError for a graph of more than 200 nodes.
     """
-    order = _reachable(output)
+    order = _ordered(_reachable(output), names or {})
     if not order:
         raise ValueError("trace(): this tensor depends on nothing that requires a gradient")
     if len(order) > LIMIT:
@@ -116,6 +116,14 @@ def trace(output: Tensor, names: Mapping[str, Tensor] | None = None) -> Trace:
         steps.append(Step(labels[node], node.name, inputs, values[node], cotangent,
                           _line(node), check, _undone(node, cotangent)))
     return Trace(steps)
+
+
+def _ordered(order: list[Any], names: Mapping[str, Tensor]) -> list[Any]:
+    """Leaves first, the named ones in their order, the others as they are first used."""
+    functions = [n for n in order if isinstance(n, Function)]
+    used = [*(t.node for t in names.values()), *(p for f in functions for p in f.parents)]
+    leaves = [n for n in dict.fromkeys(used) if isinstance(n, Tensor) and n in set(order)]
+    return [*leaves, *functions] if functions else order
 
 
 def _labels(order: list[Any], names: Mapping[str, Tensor]) -> dict[Any, str]:

@@ -44,16 +44,15 @@ def find(word: str) -> Lesson:
 
 
 def exercise(word: str) -> tuple[Lesson, str]:
-    """(the lesson, the exercise's id) of an id, or of a last part that only one id has; UsageError
-    otherwise."""
+    """(the lesson, the exercise's id) of an id or of its last part; UsageError if none or several."""
     ids = {id: lesson for lesson in lessons() for id in lesson.exercises}
-    meant = [word] if word in ids else [id for id in ids if id.partition(".")[2] == word]
-    if len(meant) > 1:
-        raise UsageError(f'there are several exercises "{word}": say {" or ".join(meant)}')
-    if not meant:
-        parts = [id.partition(".")[2] for id in ids]
+    found = [id for id in ids if word in (id, id.partition(".")[2])]
+    if len(found) > 1:
+        raise UsageError(f'which "{word}": {" or ".join(found)}? Give the whole name.')
+    if not found:
         raise UsageError(
-            f'there is no exercise "{word}".{did_you_mean(word, [*ids, *parts])} '
-            "minigen lesson lists them with each lesson: minigen lesson list"
+            f'there is no exercise "{word}".{did_you_mean(word, list(ids))} '
+            "minigen lesson lists them with each lesson"
         )
-    return ids[meant[0]], meant[0]
+    (id,) = found
+    return ids[id], id

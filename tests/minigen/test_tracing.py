@@ -26,6 +26,7 @@ def test_values_and_slopes_are_those_of_the_engine():
     for name, g in zip(given, minigen.grad(loss, list(given.values())), strict=True):
         np.testing.assert_array_equal(steps[name].cotangent, g.numpy())
         np.testing.assert_array_equal(steps[name].value, given[name].numpy())
+    assert list(steps)[:2] == ["w", "b"]  # in the order of the names, in every run
     last = list(steps.values())[-1]
     assert last.value == loss.item() and last.cotangent == 1
     assert all(s.check is not None and not s.wrong for s in steps.values() if s.op)
