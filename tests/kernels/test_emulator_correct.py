@@ -101,6 +101,7 @@ EXPECTED = {
     "maximum_by_compare_and_swap": lambda: everywhere(np.abs(BLOCKS).max(1), 64),
     "blur_with_constants": lambda: np.convolve(X64, [0.25, 0.5, 0.25], "same"),
     "templates_and_lambdas": lambda: X64**3,
+    "functions_of_either_name": lambda: 2 * np.sqrt(np.abs(X64)) + np.exp(X64),
 }
 
 

@@ -1,6 +1,7 @@
 // Correct kernels that a careless checker would complain about: no alarm under any seed. Each is a
 // function f with y = f(x), computed in test_emulator_correct.py too; launched with 4 blocks of 64
 // threads unless LAUNCH says otherwise, x and y of 256 floats, 1024 bytes of dynamic shared memory.
+#include <cmath>
 #include "ptx.cuh"
 #define KERNEL(NAME) extern "C" __global__ void NAME(const float* x, float* y, int n)
 
@@ -255,4 +256,8 @@ __device__ T power(T x) {
 KERNEL(templates_and_lambdas) {
   auto index = [&] { return blockIdx.x * blockDim.x + threadIdx.x; };
   if (index() < n) y[index()] = power<3>(x[index()]);
+}
+KERNEL(functions_of_either_name) {
+  int i = blockIdx.x * 64 + threadIdx.x;
+  y[i] = std::sqrt(std::abs(x[i])) + sqrt(abs(x[i])) + fmaxf(std::exp(x[i]), exp(x[i]));
 }

@@ -27,10 +27,16 @@ inline double max(double a, float b) { return fmax(a, b); }
 
 // ---------------------------------------------------------------- floating point
 // CUDA's sqrt(float) and the like give a float; abs is for any number.
-#define EMULATOR_FLOAT(NAME) \
-  inline float NAME(float x) { return NAME##f(x); }
-#define EMULATOR_FLOAT_2(NAME) \
-  inline float NAME(float x, float y) { return NAME##f(x, y); }
+#define EMULATOR_FLOAT(NAME)                        \
+  inline float NAME(float x) { return NAME##f(x); } \
+  namespace std {                                   \
+  using ::NAME;                                     \
+  }
+#define EMULATOR_FLOAT_2(NAME)                                  \
+  inline float NAME(float x, float y) { return NAME##f(x, y); } \
+  namespace std {                                               \
+  using ::NAME;                                                 \
+  }
 EMULATOR_FLOAT(sqrt) EMULATOR_FLOAT(cbrt) EMULATOR_FLOAT(exp) EMULATOR_FLOAT(exp2)
 EMULATOR_FLOAT(expm1) EMULATOR_FLOAT(log) EMULATOR_FLOAT(log2) EMULATOR_FLOAT(log10)
 EMULATOR_FLOAT(log1p) EMULATOR_FLOAT(sin) EMULATOR_FLOAT(cos) EMULATOR_FLOAT(tan)
@@ -48,6 +54,11 @@ inline long abs(long x) { return x < 0 ? -x : x; }
 inline long long abs(long long x) { return x < 0 ? -x : x; }
 inline float abs(float x) { return fabsf(x); }
 inline double abs(double x) { return fabs(x); }
+namespace std {
+using ::abs;
+using ::fma;
+using ::ldexp;
+}  // namespace std
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 inline float rsqrt(float x) { return rsqrtf(x); }

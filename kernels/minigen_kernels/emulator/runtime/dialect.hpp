@@ -1,9 +1,12 @@
 // The CUDA dialect on a CPU: what an unmodified .cu file needs to compile with g++. The loader puts
 // it in front of the file, so that a source includes nothing of ours.
 #pragma once
-// C's own headers: those of the C++ library around them take longer than the kernel to compile.
+// C's own headers: those of the C++ library around them take longer than the kernel to compile, and
+// have other overloads than CUDA. So a source that includes <math.h> or <cmath> gets these.
 #define _GLIBCXX_INCLUDE_NEXT_C_HEADERS
 #define _GLIBCXX_MATH_H 1
+#define _GLIBCXX_CMATH 1
+#define _GLIBCXX_BITS_STD_ABS_H 1
 #include <math.h>
 #undef _GLIBCXX_INCLUDE_NEXT_C_HEADERS
 #include <stdint.h>
