@@ -44,7 +44,7 @@ def find(word: str) -> Lesson:
 
 
 def exercise(word: str) -> tuple[Lesson, str]:
-    """(the lesson, the exercise's id) of an id or of its last part; UsageError if none or several."""
+    """(the lesson, the exercise's id) of an id or its last part; UsageError if none or several."""
     ids = {id: lesson for lesson in lessons() for id in lesson.exercises}
     found = [id for id in ids if word in (id, id.partition(".")[2])]
     if len(found) > 1:
