@@ -156,6 +156,12 @@ def pages(site: Path) -> None:
             assert file.exists(), f"{path.name}: dead link {target}"
             if parts.fragment:
                 assert parts.fragment in found[file].places, f"{path.name}: dead link {target}"
+    for lesson in course.lessons():
+        text = (site / f"{lesson.path.stem}.html").read_text(encoding="utf-8")
+        stamp = re.search(r"in (\d+) s with minigen", text)
+        assert stamp, f"{lesson.name}: its page does not say when and in what time it ran"
+        stated = 60 * lesson.header.cpu_minutes
+        assert int(stamp[1]) <= 2 * stated * PATIENCE, f"{lesson.name} took {stamp[1]} s"
     style = (site / "style.css").read_text()
     assert "url(" not in style and "@import" not in style
     print(f"{len(found)} pages, no dead link, nothing from elsewhere", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 from .canvas import Drawing
 
@@ -12,7 +13,7 @@ GAP_X, GAP_Y, LINE, MARGIN = 44, 20, 16, 14  # points
 
 
 def graph(
-    nodes: Mapping[Hashable, Sequence[str]],
+    nodes: Mapping[Any, Sequence[str]],
     edges: Sequence[tuple[Hashable, Hashable]],
     *,
     title: str = "",
@@ -70,7 +71,7 @@ def graph(
 
 
 def _layers(
-    nodes: Mapping[Hashable, Sequence[str]], edges: Sequence[tuple[Hashable, Hashable]]
+    nodes: Mapping[Any, Sequence[str]], edges: Sequence[tuple[Hashable, Hashable]]
 ) -> dict[Hashable, int]:
     layer = dict.fromkeys(nodes, 0)
     for _ in range(len(nodes) + 1):
@@ -91,7 +92,7 @@ def _layers(
 
 
 def _ordered(
-    nodes: Mapping[Hashable, Sequence[str]],
+    nodes: Mapping[Any, Sequence[str]],
     edges: Sequence[tuple[Hashable, Hashable]],
     layer: Mapping[Hashable, int],
 ) -> list[list[Hashable]]:

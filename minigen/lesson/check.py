@@ -45,7 +45,8 @@ def law(what: str, holds: Callable[..., Any], **strategies: Any) -> None:
 
     @settings(
         max_examples=EXAMPLES, derandomize=True, database=None, deadline=None,
-        phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),  # type: ignore[arg-type]
         report_multiple_bugs=False, print_blob=False,
     )  # fmt: skip
     @given(draw.fixed_dictionaries(strategies))
