@@ -27,7 +27,7 @@ from minigen.lesson import check, course, exercises, judge, planted, source  # n
 from minigen.lesson.session import package_environment  # noqa: E402
 
 QUICK_SECONDS = 60.0  # of two cores' time, on an ordinary machine
-PATIENCE = float(os.environ.get("LESSON_PATIENCE", "2"))  # slower machines get more
+PATIENCE = float(os.environ.get("LESSON_PATIENCE", "1"))  # slower machines get more
 
 
 # ---- exercises
