@@ -177,6 +177,17 @@ def test_the_last_rung_takes_lanes_for_batches_and_patches_for_a_few_images(monk
     assert taken == ["2_patches"] * 3 + ["3_lanes"] * 3
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_kernel_as_large_as_the_image_is_one_product(dtype):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((19, 5, 7, 3)), rng.standard_normal((13, 5, 7, 3))
+    x, w, b, c = (a.astype(dtype) for a in (x, w, x[0, :, 0, 0].repeat(3)[:13], w[0, :, 0, 0]))
+    y = rungs_agree("conv2d", x, w, b, terms=105)
+    assert y.shape == (19, 13, 1, 1)
+    rungs_agree("conv_transpose2d", y, w, c, terms=13)
+    rungs_agree("conv2d_weight", x, y, (7, 3), terms=19)
+
+
 def test_nan_reaches_the_pixels_that_see_it_and_no_other():
     x = np.ones((2, 3, 9, 9), np.float32)
     x[1, 2, 4, 4] = np.nan

@@ -1,4 +1,6 @@
-"""The last rung of the convolution trio: patches or lanes, whichever is the cheaper for a shape.
+"""The last rung of the convolution trio: one product, patches or lanes, as suits a shape best.
+
+Where the kernel is as large as the image, there is one pixel and all is a product of two matrices.
 
 Lanes waste what a batch leaves of its last vector, and multiply zeros where a kernel reaches far
 beyond a small image; patches must gather their matrix, which is dear unless many rows use it. The
@@ -16,6 +18,7 @@ import numpy as np
 from .. import geometry
 from .conv import conv2d_2_patches, conv2d_weight_2_patches, conv_transpose2d_2_patches
 from .conv_lanes import conv2d_3_lanes, conv2d_weight_3_lanes, conv_transpose2d_3_lanes
+from .gemm import gemm_3_vectors
 from .simd import tile_shape, vector_width
 
 Array = np.ndarray
@@ -27,6 +30,9 @@ def conv2d_4_chosen(
 ) -> Array:
     """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]"""
     shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
+    if _one_pixel(x.shape, w.shape, padding, groups):
+        y = gemm_3_vectors(_flat(x), _flat(w), transpose_b=True).reshape(shape)
+        return y if bias is None else np.add(y, bias[:, None, None], out=y)
     tile = tile_shape(vector_width(), x.dtype)
     lanes = _forward_by_lanes(x.shape, w.shape, shape, groups, stride[1], tile)
     kernel = conv2d_3_lanes if lanes else conv2d_2_patches
@@ -40,6 +46,9 @@ def conv_transpose2d_4_chosen(
     shape = geometry.conv_transpose2d_output(
         y.shape, w.shape, stride, padding, output_padding, dilation, groups
     )
+    if y.shape[2:] == (1, 1) and _one_pixel(shape, w.shape, padding, groups):
+        x = gemm_3_vectors(_flat(y), _flat(w)).reshape(shape)
+        return x if bias is None else np.add(x, bias[:, None, None], out=x)
     tile = tile_shape(vector_width(), y.dtype)
     lanes = _transposed_by_lanes(y.shape, w.shape, shape, groups, math.prod(stride), tile)
     kernel = conv_transpose2d_3_lanes if lanes else conv_transpose2d_2_patches
@@ -53,11 +62,23 @@ def conv2d_weight_4_chosen(
     shape = geometry.conv2d_weight_shape(
         x.shape, gy.shape, kernel_size, stride, padding, dilation, groups
     )
+    if _one_pixel(x.shape, shape, padding, groups):
+        return gemm_3_vectors(_flat(gy), _flat(x), transpose_a=True).reshape(shape)
     lanes = tile_shape(vector_width(), x.dtype)[1] // 2
     # The output channels lie across the lanes here, and half of a vector must be of use.
     by_lanes = 2 * (shape[0] // groups) >= lanes and len(x) >= 4
     kernel = conv2d_weight_3_lanes if by_lanes else conv2d_weight_2_patches
     return kernel(x, gy, kernel_size, stride, padding, dilation, groups)
+
+
+def _one_pixel(x_shape, w_shape, padding, groups) -> bool:
+    """Whether the kernel covers the whole image, so that conv2d's result is one pixel."""
+    return x_shape[2:] == w_shape[2:] and tuple(padding) == (0, 0) and groups == 1
+
+
+def _flat(x: Array) -> Array:
+    """(N, …) → (N, all the rest)."""
+    return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 @functools.lru_cache(maxsize=256)
