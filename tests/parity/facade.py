@@ -74,7 +74,21 @@ def instance_norm(x: Any, mean: Any, var: Any, w: Any = None, b: Any = None, **o
     return torch.nn.functional.instance_norm(x, mean, var, w, b, **options)
 
 
+def logsumexp(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """torch.logsumexp, which wants the axes named."""
+    axes = tuple(range(x.ndim)) or 0
+    return torch.logsumexp(x, axes if dim is None else dim, keepdim)
+
+
+def embedding(i: Any, w: Any, *options: Any, **named: Any) -> Any:
+    """torch's, whose second derivative fails when no row is asked for."""
+    return torch.nn.functional.embedding(i, w, *options, **named) if i.numel() else w[i]
+
+
 OWN = {
+    "embedding": embedding,
+    "logsumexp": logsumexp,
+    "squeeze": lambda x, dim=None: x.squeeze() if dim is None else x.squeeze(dim),
     "attention_weights": attention_weights,
     "conv2d_weight": conv2d_weight,
     "gaussian_kl": gaussian_kl,
