@@ -141,7 +141,7 @@ def convolutions(op: str, backward: bool) -> tuple[Case, ...]:
 
 
 def attention(t: int, d: int, causal: bool, backward: bool) -> Case:
-    """As many heads as make 4096 queries: batch 4 and more heads the shorter they are."""
+    """Heads for 16384 queries in all, batch included, but 8 at least: more the shorter they are."""
     heads = max(8, 16384 // t)
     pairs = t * (t + 1) / 2 if causal else t * t
     products = 2.0 * heads * pairs * d

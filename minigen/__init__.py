@@ -1,8 +1,8 @@
 """minigen: deep generative image models from scratch, down to the last gradient and kernel.
 
-from minigen import Tensor, grad
-x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
-(gx,) = grad((x * x).sum(), [x])
+    from minigen import Tensor, grad
+    x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (gx,) = grad((x * x).sum(), [x])
 """
 
 from __future__ import annotations

@@ -50,17 +50,12 @@ def explain(
         return Finding("not finite", "the function is not finite next to this point")
     if np.abs(exact).max(initial=0.0) <= 1e-9 * np.abs(numeric).max(initial=0.0):
         return Finding(
-            "zero",
-            "zero, but the function does depend on this input: it is disconnected from the "
-            "tape (a .data, .numpy() or Tensor(...) on the way), or backward returns None or zeros",
+            "zero", "zero, but the function does depend on this input: it is disconnected from the "
+            "tape (a .data, .numpy() or Tensor(...) on the way), or backward returns None or zeros"
         )
-    for search in (
-        _factor(exact, numeric, sizes),
-        _slice(exact, numeric, full),
-        _transposed(exact, numeric),
-        _flipped(exact, numeric),
-        _shifted(exact, numeric),
-    ):
+    for search in (_factor(exact, numeric, sizes), _slice(exact, numeric, full),
+                   _transposed(exact, numeric), _flipped(exact, numeric),
+                   _shifted(exact, numeric)):
         for finding in search:
             return finding
     return Finding("unknown", "no mistake with a known pattern")
@@ -94,7 +89,9 @@ def _factor(exact: np.ndarray, numeric: np.ndarray, sizes: Mapping[str, int]) ->
         yield Finding("factor", f"a constant factor {ratio:.6g} times the right gradient")
 
 
-def _slice(exact: np.ndarray, numeric: np.ndarray, full: np.ndarray | None) -> Iterator[Finding]:
+def _slice(
+    exact: np.ndarray, numeric: np.ndarray, full: np.ndarray | None
+) -> Iterator[Finding]:
     """One slice where the sum over a broadcast axis belongs."""
     if full is None:
         return
@@ -109,9 +106,8 @@ def _slice(exact: np.ndarray, numeric: np.ndarray, full: np.ndarray | None) -> I
                     part = part.take([at], axis=k)
                 if same(exact, part.reshape(exact.shape)):
                     yield Finding(
-                        "broadcast",
-                        f"only one slice: the sum over the broadcast axis "
-                        f"{', '.join(map(str, missed))} of {full.shape} is missing",
+                        "broadcast", f"only one slice: the sum over the broadcast axis "
+                        f"{', '.join(map(str, missed))} of {full.shape} is missing"
                     )
 
 
@@ -131,9 +127,8 @@ def _flipped(exact: np.ndarray, numeric: np.ndarray) -> Iterator[Finding]:
         for some in itertools.combinations(axes[::-1], count):
             if same(exact, np.flip(numeric, some)):
                 yield Finding(
-                    "flipped",
-                    f"the right gradient reversed along axes {tuple(sorted(some))} "
-                    "(a flipped kernel: convolution where correlation is meant, or the reverse?)",
+                    "flipped", f"the right gradient reversed along axes {tuple(sorted(some))} "
+                    "(a flipped kernel: convolution where correlation is meant, or the reverse?)"
                 )
 
 
@@ -151,7 +146,6 @@ def _shifted(exact: np.ndarray, numeric: np.ndarray) -> Iterator[Finding]:
         if a.size > 1 and np.abs(b).max(initial=0.0) > 0 and same(a, b):
             which = {k: step for k, step in zip(axes, move, strict=True) if step}
             yield Finding(
-                "shifted",
-                f"the right values moved by one place (axis: places) {which}: "
-                "padding or cropping is off by one",
+                "shifted", f"the right values moved by one place (axis: places) {which}: "
+                "padding or cropping is off by one"
             )

@@ -1,6 +1,6 @@
 """check_grad: a backward pass held to finite differences, at any order, and a diagnosis on failure.
 
-check_grad(lambda x, w: F.conv2d(x, w, padding=1), x, w)
+    check_grad(lambda x, w: F.conv2d(x, w, padding=1), x, w)
 """
 
 from __future__ import annotations
@@ -201,21 +201,11 @@ class _Level:
             finding = Finding("not finite", "f is not finite at this point: choose another one")
             raise GradientError(self.head("nothing to compare"), lambda: [finding])
         before = [a.copy() for a in self.arrays]
-        self.agree(
-            self.values,
-            self.at(self.arrays),
-            "random",
-            "two calls of f give different "
-            "values: draw what is random from a generator that is made anew at each call",
-        )
+        self.agree(self.values, self.at(self.arrays), "random", "two calls of f give different "
+                   "values: draw what is random from a generator that is made anew at each call")
         fused = self.exact()
-        self.agree(
-            fused,
-            self.exact(graph=True),
-            "paths",
-            "the gradients with create_graph=True "
-            "and without it differ: the fused backward is not the composed formula's",
-        )
+        self.agree(fused, self.exact(graph=True), "paths", "the gradients with create_graph=True "
+                   "and without it differ: the fused backward is not the composed formula's")
         for i, alone in zip(self.wrt, fused, strict=True):
             xs = [Tensor(a, requires_grad=k == i) for k, a in enumerate(self.arrays)]
             wrt, self.wrt = self.wrt, [i]
@@ -223,18 +213,10 @@ class _Level:
                 found = self.gradient(xs, [Tensor(c) for c in self.cotangents])[0].data
             finally:
                 self.wrt = wrt
-            self.agree(
-                [alone],
-                [found],
-                "wanted",
-                f"the gradient of {self.names[i]} is another "
-                "one when no other gradient is wanted: look at the uses of needs()",
-            )
-        if not all(
-            np.array_equal(a, b, equal_nan=True)
-            for a, b in zip(before, self.arrays, strict=True)
-            if a.dtype.kind == "f"
-        ):
+            self.agree([alone], [found], "wanted", f"the gradient of {self.names[i]} is another "
+                       "one when no other gradient is wanted: look at the uses of needs()")
+        if not all(np.array_equal(a, b, equal_nan=True)
+                   for a, b in zip(before, self.arrays, strict=True) if a.dtype.kind == "f"):
             finding = Finding("changed", "f or its backward writes into its input arrays")
             raise GradientError(self.head("an input was changed"), lambda: [finding])
 
@@ -253,26 +235,15 @@ class _Level:
         self, exact: list[np.ndarray], kink: bool, slope: float, numeric: float
     ) -> list[Finding]:
         if kink:
-            return [
-                Finding(
-                    "kink",
-                    "the slopes to the left and to the right differ: a kink, a tie "
-                    "or a jump is nearby; move the inputs away from it",
-                )
-            ]
-        shapes = {
-            f"{self.names[i]}.shape[{k}]": n
-            for i in self.wrt
-            for k, n in enumerate(self.arrays[i].shape)
-        }
+            return [Finding("kink", "the slopes to the left and to the right differ: a kink, a tie "
+                            "or a jump is nearby; move the inputs away from it")]
+        shapes = {f"{self.names[i]}.shape[{k}]": n for i in self.wrt
+                  for k, n in enumerate(self.arrays[i].shape)}
         shapes |= {f"result.shape[{k}]": n for y in self.values for k, n in enumerate(y.shape)}
         sizes = shapes | {"the elements of the result": sum(y.size for y in self.values)}
         if sum(self.arrays[i].size for i in self.wrt) > SMALL:
-            name = (
-                "-1"
-                if np.isclose(slope, -numeric, rtol=1e-4)
-                else named_factor(slope / numeric if numeric else 0.0, sizes)
-            )
+            name = "-1" if np.isclose(slope, -numeric, rtol=1e-4) else named_factor(
+                slope / numeric if numeric else 0.0, sizes)
             text = f"; as a whole it is the right one times {name}" if name else ""
             return [Finding("large", f"inputs too large to examine element by element{text}")]
         found = []
@@ -307,11 +278,8 @@ class _Level:
             )
         at = np.unravel_index(np.argmax(np.abs(exact - right)), right.shape)
         where = f"at {tuple(map(int, at))} " if right.ndim else ""
-        return Finding(
-            kind,
-            f"gradient of {self.names[i]} {right.shape}: {text}; "
-            f"{where}backward {exact[at]:.6g}, numerically {right[at]:.6g}",
-        )
+        return Finding(kind, f"gradient of {self.names[i]} {right.shape}: {text}; "
+                       f"{where}backward {exact[at]:.6g}, numerically {right[at]:.6g}")
 
     def before_unbroadcast(self, i: int) -> np.ndarray | None:
         """The numerical gradient of argument i, were it repeated to the shape of the result."""

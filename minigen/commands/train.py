@@ -26,7 +26,9 @@ def main(argv: list[str]) -> int:
     module = models.get(name)
     plan = make_plan(name, module, argv[1:])
     _check_device(plan.options.device)
-    progress = choose("quiet" if plan.options.quiet else "json" if plan.options.json else "auto")
+    progress = choose(
+        "quiet" if plan.options.quiet else "json" if plan.options.json else "auto"
+    )
     return _train(module, plan, ["minigen", "train", *argv], progress)
 
 

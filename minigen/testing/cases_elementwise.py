@@ -136,10 +136,8 @@ def gelu(draw: Any) -> Any:
 @CASES.case("gelu", "tanh")
 def gelu_tanh(draw: Any) -> Any:
     x = draw(some.arrays(some.shapes(0, 3)))
-    return (
-        (lambda x: F.gelu(x, approximate="tanh")),
-        (x,),
-        lambda x: x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2,
+    return (lambda x: F.gelu(x, approximate="tanh")), (x,), lambda x: (
+        x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2
     )
 
 
@@ -161,9 +159,8 @@ def clamp(draw: Any) -> Any:
 # ---- reductions
 
 
-def _reduction(
-    name: str, reference: Any, fill: Any, least: int, mode: str = "", **options: Any
-) -> None:
+def _reduction(name: str, reference: Any, fill: Any, least: int, mode: str = "", **options: Any
+               ) -> None:
     @CASES.case(name, mode)
     def parts(draw: Any) -> Any:
         side = st.sampled_from([n for n in (2, 3, 1, 5, 0) if n >= least])
@@ -196,9 +193,8 @@ for _p in ("fro", 1, 3.0, 2):
     )  # fmt: skip
 
 
-def _along(
-    name: str, mode: str, reference: Any, fill: Any, order: int = 2, options: Any = None
-) -> None:
+def _along(name: str, mode: str, reference: Any, fill: Any, order: int = 2, options: Any = None
+           ) -> None:
     """Ops that take one axis (or none), and may give a pair (values, indices)."""
 
     @CASES.case(name, mode, order=order)
@@ -220,18 +216,10 @@ _along("prod", "", np.prod, some.nonzero)
 _along("prod", "with zeros", np.prod, lambda r, s: r.integers(-2, 3, s) / 2.0)
 _along("argmax", "", np.argmax, some.distinct, order=0)
 _along("argmin", "", np.argmin, some.distinct, order=0)
-_along(
-    "max",
-    "along an axis",
-    lambda x, d, **o: (np.max(x, d, **o), np.argmax(x, d, **o)),
-    some.distinct,
-)
-_along(
-    "min",
-    "along an axis",
-    lambda x, d, **o: (np.min(x, d, **o), np.argmin(x, d, **o)),
-    some.distinct,
-)
+_along("max", "along an axis", lambda x, d, **o: (np.max(x, d, **o), np.argmax(x, d, **o)),
+       some.distinct)
+_along("min", "along an axis", lambda x, d, **o: (np.min(x, d, **o), np.argmin(x, d, **o)),
+       some.distinct)
 
 
 def _over_all(name: str, reference: Any, fill: Any, order: int = 2) -> None:
@@ -242,33 +230,24 @@ def _over_all(name: str, reference: Any, fill: Any, order: int = 2) -> None:
 
 
 for _name in ("max", "min", "argmax", "argmin", "prod"):
-    _over_all(
-        _name,
-        getattr(np, _name),
-        some.nonzero if _name == "prod" else some.distinct,
-        0 if _name.startswith("arg") else 2,
-    )
+    _over_all(_name, getattr(np, _name), some.nonzero if _name == "prod" else some.distinct,
+              0 if _name.startswith("arg") else 2)
 
 
 @CASES.case("max", "of two")
 def max_of_two(draw: Any) -> Any:
     a, b = draw(some.broadcastable())
     x, y = draw(some.arrays(a, some.grid(0.05))), draw(some.arrays(b, some.grid(0.15)))
-    return (
-        (lambda x, y: (F.max(x, y), F.min(x, y))),
-        (x, y),
-        lambda x, y: (np.maximum(x, y), np.minimum(x, y)),
-    )
+    return (lambda x, y: (F.max(x, y), F.min(x, y))), (x, y), lambda x, y: (
+        np.maximum(x, y), np.minimum(x, y))
 
 
 @CASES.case("softmax")
 def softmax(draw: Any) -> Any:
     shape = draw(some.shapes(1, 3))
     x, dim = draw(some.arrays(shape)), draw(some.axes(len(shape)))
-    return (
-        (lambda x: F.softmax(x, dim)),
-        (x,),
-        lambda x: np.exp(x) / np.sum(np.exp(x), axis=dim, keepdims=True),
+    return (lambda x: F.softmax(x, dim)), (x,), lambda x: (
+        np.exp(x) / np.sum(np.exp(x), axis=dim, keepdims=True)
     )
 
 
@@ -276,8 +255,6 @@ def softmax(draw: Any) -> Any:
 def log_softmax(draw: Any) -> Any:
     shape = draw(some.shapes(1, 3))
     x, dim = draw(some.arrays(shape)), draw(some.axes(len(shape)))
-    return (
-        (lambda x: F.log_softmax(x, dim)),
-        (x,),
-        lambda x: x - np.log(np.sum(np.exp(x), axis=dim, keepdims=True)),
+    return (lambda x: F.log_softmax(x, dim)), (x,), lambda x: (
+        x - np.log(np.sum(np.exp(x), axis=dim, keepdims=True))
     )

@@ -161,11 +161,8 @@ def cross_entropy_smooth(draw: Any) -> Any:
         hard = _picked(logp, t, None, -100)[0]
         return reduced((1 - s) * hard - s * logp.mean(axis), how)
 
-    return (
-        (lambda x, t: F.cross_entropy(x, t, reduction=how, label_smoothing=s)),
-        (x, target),
-        right,
-    )
+    return (lambda x, t: F.cross_entropy(x, t, reduction=how, label_smoothing=s)), (
+        x, target), right
 
 
 @CASES.case("cross_entropy", "soft targets")

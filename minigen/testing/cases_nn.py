@@ -35,11 +35,8 @@ def _operands(draw: Any, g: dict[str, Any], cout: int) -> tuple[Any, ...]:
 def conv2d(draw: Any) -> Any:
     g = draw(some.convolutions())
     options = _options(g)
-    return (
-        (lambda *a: F.conv2d(*a, **options)),
-        _operands(draw, g, g["w_shape"][0]),
-        lambda *a: reference.conv2d(*a, **options),
-    )
+    return (lambda *a: F.conv2d(*a, **options)), _operands(draw, g, g["w_shape"][0]), lambda *a: (
+        reference.conv2d(*a, **options))
 
 
 @CASES.case("conv2d", "same, valid, unbatched")
@@ -56,11 +53,8 @@ def conv_transpose2d(draw: Any) -> Any:
     g = draw(some.transposed_convolutions())
     options = _options(g)
     arrays = _operands(draw, g, g["w_shape"][1] * g["groups"])
-    return (
-        (lambda *a: F.conv_transpose2d(*a, **options)),
-        arrays,
-        lambda *a: reference.conv_transpose2d(*a, **options),
-    )
+    return (lambda *a: F.conv_transpose2d(*a, **options)), arrays, lambda *a: (
+        reference.conv_transpose2d(*a, **options))
 
 
 @CASES.case("conv2d_weight")
@@ -69,17 +63,13 @@ def conv2d_weight(draw: Any) -> Any:
     options, kernel = _options(g), g["w_shape"][2:]
     size = [
         (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, p, d, k, s in zip(
-            g["x_shape"][2:], g["padding"], g["dilation"], kernel, g["stride"], strict=True
-        )
+        for n, p, d, k, s in zip(g["x_shape"][2:], g["padding"], g["dilation"], kernel, g["stride"],
+                                 strict=True)
     ]
     x = draw(some.arrays(g["x_shape"]))
     gy = draw(some.arrays((g["x_shape"][0], g["w_shape"][0], *size)))
-    return (
-        (lambda x, gy: F.conv2d_weight(x, gy, kernel, **options)),
-        (x, gy),
-        lambda x, gy: reference.conv2d_weight(x, gy, kernel, **options),
-    )
+    return (lambda x, gy: F.conv2d_weight(x, gy, kernel, **options)), (x, gy), lambda x, gy: (
+        reference.conv2d_weight(x, gy, kernel, **options))
 
 
 # ---- pooling, padding, resizing
@@ -133,9 +123,8 @@ def _padding(mode: str, numpy_mode: Any) -> None:
         def right(x: Any) -> Any:
             grown = [(0, 0), (0, 0), *([max(a, 0), max(b, 0)] for a, b in widths)]
             y = np.pad(x, grown, numpy_mode)
-            crop = [
-                slice(max(-a, 0), y.shape[2 + k] - max(-b, 0)) for k, (a, b) in enumerate(widths)
-            ]
+            crop = [slice(max(-a, 0), y.shape[2 + k] - max(-b, 0)) for k, (a, b) in
+                    enumerate(widths)]
             return y[:, :, crop[0], crop[1]]
 
         return (lambda x: F.pad(x, flat, mode)), (x,), right
@@ -218,11 +207,8 @@ def attention_dropout(draw: Any) -> Any:
 @CASES.case("scaled_dot_product_attention", "shared heads")
 def attention_shared(draw: Any) -> Any:
     t, s, d, n = (draw(st.integers(1, 3)) for _ in range(4))
-    lead, heads, causal = (
-        draw(some.shapes(0, 1, largest=2)),
-        draw(st.integers(1, 2)),
-        draw(st.booleans()),
-    )
+    lead, heads, causal = draw(some.shapes(0, 1, largest=2)), draw(st.integers(1, 2)), draw(
+        st.booleans())
     q = draw(some.arrays((*lead, heads * n, t, d)))
     k, v = draw(some.arrays((*lead, heads, s, d))), draw(some.arrays((*lead, heads, s, d + 1)))
 
@@ -279,11 +265,8 @@ def layer_norm(draw: Any) -> Any:
         y = standard(x, axes, eps)
         return (y * affine[0] + (affine[1] if affine[1:] else 0)) if affine else y
 
-    return (
-        (lambda x, w=None, b=None: F.layer_norm(x, tail, w, b, eps)),
-        (draw(some.arrays((*lead, *tail), some.distinct)), *affine),
-        right,
-    )
+    return (lambda x, w=None, b=None: F.layer_norm(x, tail, w, b, eps)), (
+        draw(some.arrays((*lead, *tail), some.distinct)), *affine), right
 
 
 @CASES.case("group_norm")
@@ -297,11 +280,8 @@ def group_norm(draw: Any) -> Any:
         grouped = x.reshape(shape[0], groups, -1, order="C") if x.size else x
         return scaled(standard(grouped, -1, eps).reshape(shape) if x.size else x, affine, 1)
 
-    return (
-        (lambda x, w=None, b=None: F.group_norm(x, groups, w, b, eps)),
-        (draw(some.arrays(shape, some.distinct)), *affine),
-        right,
-    )
+    return (lambda x, w=None, b=None: F.group_norm(x, groups, w, b, eps)), (
+        draw(some.arrays(shape, some.distinct)), *affine), right
 
 
 def _statistics(shape: Any) -> tuple[Any, Any]:

@@ -33,13 +33,8 @@ def flatten(draw: Any) -> Any:
     x = _array(draw)
     start = draw(st.integers(0, x.ndim - 1))
     end = draw(st.integers(start, x.ndim - 1))
-    return (
-        (lambda x: F.flatten(x, start, end)),
-        (x,),
-        lambda x: x.reshape(
-            *x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]
-        ),
-    )
+    return (lambda x: F.flatten(x, start, end)), (x,), lambda x: x.reshape(
+        *x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
 
 
 @CASES.case("squeeze")
@@ -162,11 +157,8 @@ def split_equal(draw: Any) -> Any:
 @CASES.case("chunk")
 def chunk(draw: Any) -> Any:
     x, n = draw(some.arrays((draw(st.integers(1, 7)), 2))), draw(st.integers(1, 4))
-    return (
-        (lambda x: F.chunk(x, n)),
-        (x,),
-        lambda x: np.split(x, range(-(-len(x) // n), len(x), -(-len(x) // n))),
-    )
+    return (lambda x: F.chunk(x, n)), (x,), lambda x: np.split(
+        x, range(-(-len(x) // n), len(x), -(-len(x) // n)))
 
 
 # ---- indexing
@@ -203,11 +195,8 @@ def gather(draw: Any) -> Any:
     shape = list(x.shape)
     shape[dim] = draw(st.integers(0, 4))
     index = draw(some.indices(tuple(shape), x.shape[dim]))
-    return (
-        (lambda x, i: F.gather(x, dim, i)),
-        (x, index),
-        lambda x, i: np.take_along_axis(x, i, dim),
-    )
+    return (lambda x, i: F.gather(x, dim, i)), (x, index), lambda x, i: np.take_along_axis(
+        x, i, dim)
 
 
 @CASES.case("scatter_add")

@@ -209,10 +209,8 @@ def transposed_convolutions(draw: Draw, zero: bool = True) -> dict[str, Any]:
     steps = zip(stride, dilation, strict=True)
     extra = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in steps)
     size = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    reach = [
-        (n - 1) * s + d * (k - 1) + e
-        for n, s, d, k, e in zip(size, stride, dilation, kernel, extra, strict=True)
-    ]
+    reach = [(n - 1) * s + d * (k - 1) + e
+             for n, s, d, k, e in zip(size, stride, dilation, kernel, extra, strict=True)]
     padding = tuple(draw(st.integers(0, min(2, r // 2))) for r in reach)
     n = draw(sizes(zero, 3))
     cin, cout = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 2))

@@ -1,13 +1,13 @@
 """The run directory: what a run leaves behind, and the lock that keeps a second run out.
 
-config.toml    what was asked for, resolved: enough to build the model again
-cmd.txt        the command lines, one for every start
-env.json       versions, CPU, threads, git
-metrics.jsonl  one line per step
-samples/       000500.png …, drawn from fixed noise; samples.gif shows them in turn
-ckpt/          last.safetensors and the checkpoints before it
-log.txt        what the run said
-result.json    final numbers
+    config.toml    what was asked for, resolved: enough to build the model again
+    cmd.txt        the command lines, one for every start
+    env.json       versions, CPU, threads, git
+    metrics.jsonl  one line per step
+    samples/       000500.png …, drawn from fixed noise; samples.gif shows them in turn
+    ckpt/          last.safetensors and the checkpoints before it
+    log.txt        what the run said
+    result.json    final numbers
 """
 
 from __future__ import annotations
