@@ -32,6 +32,8 @@ def read_run(run: Path) -> tuple[str, dict[str, Any]]:
     """The name and the facts of a finished and evaluated run."""
     from minigen.training.folder import read_config
 
+    if not (run / "config.toml").is_file():
+        raise SystemExit(f"{run} is not a run directory: give folders that minigen train made")
     stored, result = read_config(run), _json(run / "result.json")
     if not result["finished"]:
         raise SystemExit(f"{run} is not finished: minigen train {result['model']} --resume {run}")
@@ -41,11 +43,21 @@ def read_run(run: Path) -> tuple[str, dict[str, Any]]:
         "seed": stored["seed"],
         "steps": result["steps"],
         "seconds": result["seconds"],
-        "commands": (run / "cmd.txt").read_text(encoding="utf-8").splitlines(),
+        "commands": _commands(run),
         "environment": _json(run / "env.json")["starts"],
         "eval": _json(run / "eval.json"),
     }
     return "-".join(str(part) for part in parts if part), facts
+
+
+def _commands(run: Path) -> list[str]:
+    """What was typed, with RUN for the run's folder: where it lay is nobody's business."""
+    lines = (run / "cmd.txt").read_text(encoding="utf-8").splitlines()
+    places = {str(run), str(run.resolve())}
+    return [
+        shlex.join("RUN" if word in places else word for word in shlex.split(line))
+        for line in lines
+    ]
 
 
 def _json(path: Path) -> Any:
