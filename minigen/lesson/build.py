@@ -22,7 +22,7 @@ from ..images import write_atomically
 from . import exercises
 from .formulas import each_formula, mathml
 from .session import Result, Session
-from .source import Cell, Lesson, LessonError, stub_of
+from .source import Cell, Lesson, LessonError, shown, stub_of
 
 __all__ = ["notebook", "page", "run", "site"]
 
@@ -113,12 +113,16 @@ def blocks(lesson: Lesson, results: dict[int, Result]) -> list[Block]:
         elif cell.kind == "code" and "check" not in cell.attributes:
             exercise = cell.attributes.get("exercise")
             rows.append(_exercise(lesson, cell, prose) if exercise else Block(
-                "code", cell.id, prose, cell.source, cell.line, results.get(i),
+                "code", cell.id, prose, _shown(cell), cell.line, results.get(i),
                 question=cell.attributes.get("predict", ""),
                 answer=str(cell.attributes.get("answer", "")),
             ))  # fmt: skip
             prose = ""
     return [*rows, Block("prose", "", prose)] if prose else rows
+
+
+def _shown(cell: Cell) -> str:
+    return "\n".join(text for _, text in shown(cell))
 
 
 def _exercise(lesson: Lesson, cell: Cell, prose: str) -> Block:
