@@ -26,8 +26,9 @@ for folder in (ROOT / "kernels", ROOT):
 from minigen.lesson import check, course, exercises, judge, planted, source  # noqa: E402
 from minigen.lesson.session import package_environment  # noqa: E402
 
-QUICK_SECONDS = 60.0  # of two cores' time, on an ordinary machine
-PATIENCE = float(os.environ.get("LESSON_PATIENCE", "1"))  # slower machines get more
+# All bounds are on time of the processor, all cores together: a busy machine fails no lesson.
+QUICK_SECONDS = 60.0
+PATIENCE = float(os.environ.get("LESSON_PATIENCE", "1"))  # slower processors get more
 
 
 # ---- exercises
@@ -158,10 +159,11 @@ def pages(site: Path) -> None:
                 assert parts.fragment in found[file].places, f"{path.name}: dead link {target}"
     for lesson in course.lessons():
         text = (site / f"{lesson.path.stem}.html").read_text(encoding="utf-8")
-        stamp = re.search(r"in (\d+) s with minigen", text)
+        stamp = re.search(r"in \d+ s \((\d+) s of computing\) with minigen", text)
         assert stamp, f"{lesson.name}: its page does not say when and in what time it ran"
         stated = 60 * lesson.header.cpu_minutes
-        assert int(stamp[1]) <= 2 * stated * PATIENCE, f"{lesson.name} took {stamp[1]} s"
+        print(f"{lesson.name:<12} {stamp[1]} s of CPU, {stated:.0f} stated", flush=True)
+        assert int(stamp[1]) <= 2 * stated * PATIENCE, f"{lesson.name} took {stamp[1]} s of CPU"
     style = (site / "style.css").read_text()
     assert "url(" not in style and "@import" not in style
     print(f"{len(found)} pages, no dead link, nothing from elsewhere", flush=True)

@@ -3,7 +3,7 @@
 # level = 1
 # needs = []
 # read_minutes = 30
-# cpu_minutes = 0.2
+# cpu_minutes = 0.4
 # memory_mb = 150
 # seed = 1
 

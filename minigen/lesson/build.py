@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -71,10 +72,10 @@ def site(lessons: Sequence[Lesson], folder: Path, *, quick: bool = False, notebo
 def page(lesson: Lesson, folder: Path, lessons: Sequence[Lesson], *, quick: bool = False) -> Path:
     """Run one lesson and write its page, with its pictures beside it."""
     pictures = folder / "pictures"
-    begin = time.perf_counter()
+    begin, computed = time.perf_counter(), _computed()
     with tempfile.TemporaryDirectory(prefix="minigen-pages-") as place:
         results = run(lesson, Path(place), quick=quick)
-        seconds = time.perf_counter() - begin
+        seconds, computed = time.perf_counter() - begin, _computed() - computed
         rows = [_rendered(block) for block in blocks(lesson, results)]  # while the SVGs are there
         pictures.mkdir(parents=True, exist_ok=True)
         for file in Path(place).iterdir():
@@ -84,9 +85,15 @@ def page(lesson: Lesson, folder: Path, lessons: Sequence[Lesson], *, quick: bool
         lesson=_facts(lesson), blocks=rows,
         before=_facts(lessons[at - 1]) if at else None,
         after=_facts(lessons[at + 1]) if at + 1 < len(lessons) else None,
-        contents=contents(lesson), stamp=_stamp(), seconds=seconds, quick=quick,
+        contents=contents(lesson), stamp=_stamp(), seconds=seconds, computed=computed, quick=quick,
     )  # fmt: skip
     return write_atomically(folder / f"{lesson.path.stem}.html", text.encode())
+
+
+def _computed() -> float:
+    """Seconds of the processors that child processes which have ended took, all cores together."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def run(lesson: Lesson, pictures: Path, *, quick: bool = False) -> dict[int, Result]:
@@ -241,8 +248,6 @@ def notebook(lesson: Lesson, folder: Path, *, quick: bool = False) -> Path:
     except ImportError as missing:
         raise MinigenError(f"notebooks need {missing.name}: pip install 'minigen[lessons]'"
                            ) from None
-    import os
-
     from .session import package_environment
 
     book = jupytext.read(lesson.path, fmt="py:percent")

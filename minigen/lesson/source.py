@@ -59,7 +59,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Header:
-    """What a lesson says of itself; minutes on two ordinary cores, memory in MB."""
+    """What a lesson says of itself; memory in MB.
+
+    cpu_minutes is time of the processor, all cores together, with kernels that are compiled already
+    or not: what a busy machine does to the clock is not the lesson's doing.
+    """
 
     title: str
     level: int = 1

@@ -334,6 +334,19 @@ def test_colour_only_where_it_is_wanted(monkeypatch):
         assert ("\x1b[3" in out.getvalue() or "\x1b[9" in out.getvalue()) == coloured
 
 
+@pytest.mark.parametrize("lesson", course.lessons(), ids=lambda lesson: lesson.name)
+def test_lessons_keep_to_80_columns_and_ask_what_can_be_answered(lesson):
+    for cell in lesson.cells:
+        if cell.kind == "code" and not {"check", "bug"} & cell.attributes.keys():
+            # 76, and 4 for the numbers of the lines
+            wide = [line for line in cell.source.splitlines() if len(line) > 76]
+            assert not wide, f"{cell.id}: {wide[0]}"
+        if "predict" in cell.attributes:
+            assert cell.attributes["answer"] in cell.attributes["options"], cell.id
+            assert all(steps.chosen(o, cell.attributes["options"]) for o in
+                       cell.attributes["options"]), cell.id
+
+
 def test_lessons_are_found_by_number_and_name():
     first = course.lessons()[0]
     assert course.find("1") is course.find("01") is course.find("gradient") is first

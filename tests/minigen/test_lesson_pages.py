@@ -61,7 +61,7 @@ def test_a_page_has_everything_and_asks_for_nothing(tmp_path):
     assert "raise NotImplementedError" not in text.split("Solution")[1].split("</details>")[0]
     assert 'id="a-part-more"' in text and 'href="#a-part-more"' in text
     assert "<svg" in text and "Tiny &lt;&amp;&gt;" in text
-    assert re.search(r"in \d+ s with minigen", text)
+    assert re.search(r"in \d+ s \(\d+ s of computing\) with minigen", text)
     loads = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert all(":" not in target or target.startswith("data:") for target in loads), loads
     assert (tmp_path / "site" / "pictures" / "tiny-plot.png").exists()
