@@ -365,7 +365,7 @@ try:
     minigen.check_grad(lambda v: Square()(v), z, order=2)
     verdict = ""
 except minigen.gradcheck.GradientError as error:
-    verdict = "\n".join(found.text for found in error.findings)
+    verdict = "\n".join(f"[{f.kind}] {f.text}" for f in error.findings)
 print("order 2:", verdict)
 assert worst < 1e-6 and "off the tape" in verdict
 

@@ -387,7 +387,7 @@ show(grid(np.stack(cut)[:, None], columns=4, scale=12, value_range=(0, 1)),
 
 # %% id="conv.cured"
 def patterns(seed=0):
-    """A smooth picture, doubled three ways, with random positive kernels."""
+    """A smooth picture, doubled three ways, with random kernels."""
     r = np.random.default_rng(seed)
     i, j = np.mgrid[0:12, 0:12] / 11
     smooth = 0.4 + 0.3 * np.sin(3 * i) * np.cos(2 * j)
@@ -412,7 +412,7 @@ assert rough[0] > 3 * rough[1] and rough[0] > 10 * rough[2]
 cut = [p[:24, :24] / p.max() for p in patterns()]
 show(grid(np.stack(cut)[:, None], columns=3, scale=7, value_range=(0, 1)),
      "conv-cured",
-     "Kernel 3, stride 2; kernel 4, stride 2; repeated pixels, then kernel 3")
+     "Kernel 3, stride 2; kernel 4, stride 2; repeat, then kernel 3")
 
 # %% [markdown] id="conv.detective"
 # ## Two bugs
@@ -422,7 +422,7 @@ show(grid(np.stack(cut)[:, None], columns=3, scale=7, value_range=(0, 1)),
 
 # %% id="conv.symptom"
 def trio_is_right(f, geometry):
-    """Gradients of a convolution at small shapes, with rung 0, the formula."""
+    """Gradients of a convolution at small shapes, by the formula."""
     with use(rung=0):
         check.gradients(lambda x, w: f(x, w, geometry), order=1,
                         x=check.some.arrays(check.draw.just((1, 2, 4, 4))),
@@ -448,7 +448,8 @@ def up(y, w, stride):
 
 
 found = symptom(
-    "conv_kernels/image-gradient-with-the-kernel-upside-down", "Conv2d", down
+    "conv_kernels/image-gradient-with-the-kernel-upside-down",
+    "Conv2d", down,
 )
 assert "gradient of x" in found and "gradient of w" not in found
 
@@ -526,8 +527,8 @@ for rung in (0, 1, 2):
         tries.append(time.perf_counter() - begin)
     times[rung] = min(tries)
     gain = times[0] / times[rung]
-    print(f"rung {rung}: {times[rung] * 1e3:10.3f} ms {gain:8.0f} times as fast"
-          f"   (first call {first:.1f} s)")
+    print(f"rung {rung}: {times[rung] * 1e3:10.3f} ms "
+          f"{gain:8.0f} times as fast   (first call {first:.1f} s)")
 assert times[0] / times[2] > 1000
 size = np.abs(results[0]).max()
 for rung in (1, 2):
@@ -560,9 +561,10 @@ import inspect
 from minigen.models import dcgan
 
 print(inspect.getsource(dcgan.Generator.__init__))
-up_to, down_to = map(inspect.getsource, (dcgan.Generator, dcgan.Discriminator))
-assert "ConvTranspose2d(cin, cout, 4, 2, 1" in up_to
-assert "Conv2d(cin, cout, 4, 2, 1" in down_to
+upwards = inspect.getsource(dcgan.Generator)
+downwards = inspect.getsource(dcgan.Discriminator)
+assert "ConvTranspose2d(cin, cout, 4, 2, 1" in upwards
+assert "Conv2d(cin, cout, 4, 2, 1" in downwards
 
 # %% [markdown] id="conv.end"
 # Kernel 4, stride 2, padding 1, everywhere: down in the discriminator, up in the generator. You know

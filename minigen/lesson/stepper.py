@@ -103,6 +103,8 @@ class Stepper:
         """Do what a line says."""
         word, _, rest = line.strip().partition(" ")
         rest = rest.strip()
+        if word == "run" and rest.startswith("to"):
+            word, rest = "to", rest[2:].strip()
         if word in ("", "n", "next"):
             self.go_on()
         elif word in ("b", "back"):
@@ -176,6 +178,8 @@ class Stepper:
                 self.screen.plain(exercises.report(id, verdict))
         except MinigenError as error:
             self.screen.note(str(error))
+        except KeyboardInterrupt:
+            self.screen.note("the check was stopped; nothing of yours is changed")
 
     def go_on(self) -> None:
         """Run what is to be run, else go to the next step."""

@@ -289,7 +289,7 @@ def test_explain_runs_what_it_needs(tiny, progress, monkeypatch):
 
 
 def test_an_input_that_means_nothing_is_named(tiny, progress, monkeypatch):
-    _, said = walk(tiny, progress, monkeypatch, "frob\nto 9\nto x\n?\nlist\nq\n")
+    _, said = walk(tiny, progress, monkeypatch, "frob\nto 9\nrun to x\n?\nlist\nq\n")
     assert 'there is no "frob" here' in said and said.count("to which step? to 1 ... to 4") == 2
     assert said.count("begin the lesson again") == 1
     assert "[ ] tiny.double" in said and max(map(len, said.splitlines())) <= 80
