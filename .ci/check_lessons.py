@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -26,8 +27,19 @@ for folder in (ROOT / "kernels", ROOT):
 from minigen.lesson import check, course, exercises, judge, planted, source  # noqa: E402
 from minigen.lesson.session import package_environment  # noqa: E402
 
-QUICK_SECONDS = 60.0  # of two cores' time, on an ordinary machine
-PATIENCE = float(os.environ.get("LESSON_PATIENCE", "1"))  # slower machines get more
+# All bounds are on time of the processor, all cores together: a busy machine fails no lesson. Where
+# even that time is stretched, on a slow processor or one that is shared with other guests, a fixed
+# piece of work says by how much.
+QUICK_SECONDS = 60.0
+ORDINARY = 0.1  # seconds that this work takes on an ordinary core
+
+
+def slowness() -> float:
+    """How many times longer than ordinary this processor takes now; at least 1."""
+    begin, x = time.process_time(), 0
+    for i in range(1_000_000):
+        x = (x + i * i) % 1_000_003
+    return max(1.0, (time.process_time() - begin) / ORDINARY)
 
 
 # ---- exercises
@@ -100,6 +112,7 @@ def scripts(scratch: Path) -> None:
     for lesson in course.lessons():
         place = scratch / lesson.name
         place.mkdir(parents=True)
+        slow = slowness()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run = subprocess.run(
             [sys.executable, str(lesson.path), "--quick"], cwd=place, env=package_environment(),
@@ -110,8 +123,10 @@ def scripts(scratch: Path) -> None:
         assert run.returncode == 0, f"{lesson.name}:\n{run.stdout[-2000:]}{run.stderr[-4000:]}"
         pictures = list(place.rglob("*.png"))
         assert pictures, f"{lesson.name} shows nothing"
-        print(f"{lesson.name:<12} {spent:6.1f} s of CPU, {len(pictures)} pictures", flush=True)
-        assert spent <= PATIENCE * QUICK_SECONDS, f"{lesson.name}: {spent:.0f} s, quickly"
+        slow = max(slow, slowness())
+        print(f"{lesson.name:<12} {spent:6.1f} s of CPU, {slow:.1f} times slower than ordinary; "
+              f"{len(pictures)} pictures", flush=True)
+        assert spent <= slow * QUICK_SECONDS, f"{lesson.name}: {spent:.0f} s, quickly"
 
 
 # ---- pages
@@ -156,12 +171,14 @@ def pages(site: Path) -> None:
             assert file.exists(), f"{path.name}: dead link {target}"
             if parts.fragment:
                 assert parts.fragment in found[file].places, f"{path.name}: dead link {target}"
+    slow = max(slowness() for _ in range(3))
     for lesson in course.lessons():
         text = (site / f"{lesson.path.stem}.html").read_text(encoding="utf-8")
-        stamp = re.search(r"in (\d+) s with minigen", text)
+        stamp = re.search(r"in \d+ s \((\d+) s of computing\) with minigen", text)
         assert stamp, f"{lesson.name}: its page does not say when and in what time it ran"
         stated = 60 * lesson.header.cpu_minutes
-        assert int(stamp[1]) <= 2 * stated * PATIENCE, f"{lesson.name} took {stamp[1]} s"
+        print(f"{lesson.name:<12} {stamp[1]} s of CPU, {stated:.0f} stated", flush=True)
+        assert int(stamp[1]) <= 2 * stated * slow, f"{lesson.name} took {stamp[1]} s of CPU"
     style = (site / "style.css").read_text()
     assert "url(" not in style and "@import" not in style
     print(f"{len(found)} pages, no dead link, nothing from elsewhere", flush=True)

@@ -79,12 +79,15 @@ def convolve(x, w, stride, padding):
     """y[i, j] = Σ_pq x[i·s + p - P, j·s + q - P] · w[p, q]"""
     # solution
     (height, width), (kh, kw) = x.shape, w.shape
-    y = np.zeros((output_size(height, kh, stride, padding), output_size(width, kw, stride, padding)))
-    for i in range(y.shape[0]):
-        for j in range(y.shape[1]):
+    rows = output_size(height, kh, stride, padding)
+    columns = output_size(width, kw, stride, padding)
+    y = np.zeros((rows, columns))
+    for i in range(rows):
+        for j in range(columns):
             for p in range(kh):
                 for q in range(kw):
-                    a, b = i * stride + p - padding, j * stride + q - padding
+                    a = i * stride + p - padding
+                    b = j * stride + q - padding
                     if 0 <= a < height and 0 <= b < width:
                         y[i, j] += x[a, b] * w[p, q]
     return y
@@ -131,9 +134,12 @@ kernels = {
     "above to below": np.array([[-1, -2, -1], [0, 0, 0], [1, 2, 1]]) / 4,
     "average": np.ones((3, 3)) / 9,
 }
-seen = [digit * 2 - 1] + [np.clip(convolve(digit, w, 1, 1), -1, 1) for w in kernels.values()]
+seen = [digit * 2 - 1]
+for w in kernels.values():
+    seen.append(np.clip(convolve(digit, w, 1, 1), -1, 1))
 show(grid(np.stack(seen)[:, None], columns=4, scale=5, value_range=(-1, 1)),
-     "conv-kernels", "A digit, its vertical edges, its horizontal edges, its average")
+     "conv-kernels",
+     "A digit, its vertical edges, its horizontal edges, its average")
 
 # %% [markdown] id="conv.channels"
 # A real layer has many kernels, each gives a picture of its own (a *channel*), and each looks at all
@@ -150,16 +156,22 @@ show(grid(np.stack(seen)[:, None], columns=4, scale=5, value_range=(-1, 1)),
 
 # %% id="conv.im2col"
 def windows(x, kh, kw, stride, padding):
-    """(N, C, H, W) → (N, Ho, Wo, C, kh, kw): every window of x, without copying anything."""
-    framed = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    every = np.lib.stride_tricks.sliding_window_view(framed, (kh, kw), axis=(2, 3))
+    """(N, C, H, W) → (N, Ho, Wo, C, kh, kw): every window of x.
+
+    No number is copied for it, the frame apart.
+    """
+    frame = (padding, padding)
+    framed = np.pad(x, ((0, 0), (0, 0), frame, frame))
+    sliding = np.lib.stride_tricks.sliding_window_view
+    every = sliding(framed, (kh, kw), axis=(2, 3))
     return every[:, :, ::stride, ::stride].transpose(0, 2, 3, 1, 4, 5)
 
 
 def conv_by_matmul(x, w, stride, padding):
     view = windows(x, *w.shape[2:], stride, padding)
     n, h, wide = view.shape[:3]
-    columns = view.reshape(n * h * wide, -1)  # (N·Ho·Wo, C·kh·kw): here the copying happens
+    # (N·Ho·Wo, C·kh·kw): here the copying happens.
+    columns = view.reshape(n * h * wide, -1)
     y = columns @ w.reshape(len(w), -1).T  # (N·Ho·Wo, O)
     return y.reshape(n, h, wide, len(w)).transpose(0, 3, 1, 2)
 
@@ -168,8 +180,9 @@ x = rng.standard_normal((2, 3, 9, 8))
 w = rng.standard_normal((4, 3, 3, 3))
 by_matmul = conv_by_matmul(x, w, 2, 1)
 by_formula = reference.conv2d(x, w, None, (2, 2), (1, 1))
-print("shapes:", by_matmul.shape, "  largest difference:", np.abs(by_matmul - by_formula).max())
-assert np.abs(by_matmul - by_formula).max() < 1e-12
+difference = np.abs(by_matmul - by_formula).max()
+print("shape:", by_matmul.shape, "  largest difference:", difference)
+assert difference < 1e-12
 copied = windows(x, 3, 3, 1, 1).size / x.size
 print("numbers copied, for each number of x, at stride 1:", copied)
 assert copied == 9
@@ -182,7 +195,7 @@ assert copied == 9
 # ## One form, three derivatives
 #
 # Now the gradients. One could start to sum indices. There is a better way to see it. Take the
-# formula, and instead of computing $y$ from it, *multiply by* a $y$ and add everything up:
+# formula, and instead of computing $y$ from it, *multiply by* any $y$ and add everything up:
 #
 # $$T(x, w, y) = \sum_{n,o,i,j,c,p,q} x_{n,c,\,is+p-P,\,js+q-P}\; w_{ocpq}\; y_{noij}$$
 #
@@ -199,7 +212,7 @@ assert copied == 9
 # themselves, to any order. minigen has one kernel for each, and no other.
 
 # %% id="conv.three"
-with use(rung=0):  # the formula in loops; what it is faster with comes later
+with use(rung=0):  # the formula in loops; faster ways come later
     y = rng.standard_normal(by_formula.shape)
     tx, tw, ty = Tensor(x), Tensor(w), Tensor(y)
     along_y = (F.conv2d(tx, tw, None, 2, 1) * ty).sum().item()
@@ -238,7 +251,8 @@ def kernel_gradient(x, gy, kh, kw, stride, padding):
         for q in range(kw):
             for i in range(gy.shape[0]):
                 for j in range(gy.shape[1]):
-                    gw[p, q] += framed[i * stride + p, j * stride + q] * gy[i, j]
+                    pixel = framed[i * stride + p, j * stride + q]
+                    gw[p, q] += pixel * gy[i, j]
     return gw
     # end
 
@@ -287,15 +301,18 @@ def diagram(k, stride, count=5):
     for a, times in enumerate(touched):
         sheet.box((40 + 34 * a - 13, 117), (26, 26), "wash", "blue", 4)
         sheet.text((40 + 34 * a, 130), f"x{a}", "ink", 12)
-        sheet.text((40 + 34 * a, 158), str(times), "orange" if times > 1 else "soft", 13, bold=True)
-    sheet.text((6, 12), f"kernel {k}, stride {stride}: how many y reach each x", "soft", 12, "start")
+        colour = "orange" if times > 1 else "soft"
+        sheet.text((40 + 34 * a, 158), str(times), colour, 13, bold=True)
+    title = f"kernel {k}, stride {stride}: how many y reach each x"
+    sheet.text((6, 12), title, "soft", 12, "start")
     return sheet, touched
 
 
 sheet, touched = diagram(3, 2)
 print("kernel 3, stride 2:", touched)
 assert touched == [1, 1, 2, 1, 2, 1, 2, 1, 2, 1, 1]
-show(sheet, "conv-scatter-3", "Kernel 3, stride 2: the numbers below count the lines")
+show(sheet, "conv-scatter-3",
+     "Kernel 3, stride 2: the numbers below count the lines")
 
 # %% [markdown] id="conv.transposed.task"
 # ## Your turn: scatter
@@ -312,7 +329,8 @@ def scatter(y, w, stride):
     x = np.zeros(((h - 1) * stride + kh, (wide - 1) * stride + kw))
     for i in range(h):
         for j in range(wide):
-            x[i * stride : i * stride + kh, j * stride : j * stride + kw] += y[i, j] * w
+            a, b = i * stride, j * stride
+            x[a : a + kh, b : b + kw] += y[i, j] * w
     return x
     # end
 
@@ -345,11 +363,12 @@ check.law("scatter", scatter_is_the_adjoint, seed=check.draw.integers(0, 200))
 # %% id="conv.board" predict="Kernel 4 instead of 3, stride 2. How many different values has the middle of the result?" options=["1", "2", "3"] answer="1"
 flat = np.ones((6, 6))
 boards = {k: scatter(flat, np.ones((k, k)), 2) for k in (3, 4, 5, 6)}
+middles = {}
 for k, board in boards.items():
-    middle = board[k : -k, k : -k]
-    print(f"kernel {k}, stride 2: in the middle", sorted({int(v) for v in middle.flat}))
-middles = {k: {int(v) for v in board[k:-k, k:-k].flat} for k, board in boards.items()}
-assert middles[3] == {1, 2, 4} and middles[4] == {4} and middles[5] == {4, 6, 9} and middles[6] == {9}
+    middles[k] = {int(v) for v in board[k:-k, k:-k].flat}
+    print(f"kernel {k}, stride 2: in the middle", sorted(middles[k]))
+assert middles[3] == {1, 2, 4} and middles[4] == {4}
+assert middles[5] == {4, 6, 9} and middles[6] == {9}
 
 cut = [board[:12, :12] / board.max() for board in boards.values()]
 show(grid(np.stack(cut)[:, None], columns=4, scale=12, value_range=(0, 1)),
@@ -358,34 +377,42 @@ show(grid(np.stack(cut)[:, None], columns=4, scale=12, value_range=(0, 1)),
 # %% [markdown] id="conv.cure"
 # The even ones are clean. The rule is in the diagram: every pixel is reached equally often exactly
 # if the stride divides the kernel's size. That is why DCGAN doubles with kernel 4, stride 2. (An
-# even kernel makes it *possible* to be smooth. A kernel of random weights still has a pattern; but
-# nothing forces it to.) The other cure is to separate the two jobs: make the picture larger by
-# repeating pixels, and convolve afterwards with stride 1, where nothing is uneven.
+# even kernel only makes it *possible* to be smooth. Weights that differ still leave a pattern; but
+# now a network can learn weights that leave none.) The other cure is to separate the two jobs: make
+# the picture larger by repeating pixels, and convolve afterwards with stride 1, where nothing is
+# uneven.
+#
+# Here are the three ways, with random weights, on a smooth picture. The number is how much
+# neighbouring pixels differ.
 
 # %% id="conv.cured"
 def patterns(seed=0):
-    """A smooth picture, doubled three ways with the same kind of random positive kernel."""
+    """A smooth picture, doubled three ways, with random kernels."""
     r = np.random.default_rng(seed)
     i, j = np.mgrid[0:12, 0:12] / 11
     smooth = 0.4 + 0.3 * np.sin(3 * i) * np.cos(2 * j)
     three, four = r.uniform(0.5, 1, (3, 3)), r.uniform(0.5, 1, (4, 4))
-    doubled = np.repeat(np.repeat(smooth, 2, 0), 2, 1)
-    return scatter(smooth, three, 2), scatter(smooth, four, 2), convolve(doubled, three, 1, 1)
+    repeated = np.repeat(np.repeat(smooth, 2, 0), 2, 1)
+    return (scatter(smooth, three, 2), scatter(smooth, four, 2),
+            convolve(repeated, three, 1, 1))
 
 
 def roughness(picture):
-    """How much neighbours differ, relative to the mean, away from the border."""
+    """How much neighbours differ, relative to the mean, off the border."""
     inner = picture[4:-4, 4:-4]
     return float(np.abs(np.diff(inner, axis=0)).mean() / inner.mean())
 
 
 rough = [roughness(p) for p in patterns()]
-print("differences between neighbours: kernel 3 {:.2f}, kernel 4 {:.2f}, repeat and convolve {:.2f}"
-      .format(*rough))
+print("differences between neighbours, relative to the mean:")
+for way, value in zip(("kernel 3, stride 2", "kernel 4, stride 2",
+                       "repeat, then kernel 3"), rough, strict=True):
+    print(f"  {way:<22} {value:.2f}")
 assert rough[0] > 3 * rough[1] and rough[0] > 10 * rough[2]
-show(grid(np.stack([p[:24, :24] / p.max() for p in patterns()])[:, None], columns=3, scale=7,
-          value_range=(0, 1)),
-     "conv-cured", "Kernel 3 and stride 2; kernel 4 and stride 2; repeated pixels, then kernel 3")
+cut = [p[:24, :24] / p.max() for p in patterns()]
+show(grid(np.stack(cut)[:, None], columns=3, scale=7, value_range=(0, 1)),
+     "conv-cured",
+     "Kernel 3, stride 2; kernel 4, stride 2; repeat, then kernel 3")
 
 # %% [markdown] id="conv.detective"
 # ## Two bugs
@@ -395,7 +422,7 @@ show(grid(np.stack([p[:24, :24] / p.max() for p in patterns()])[:, None], column
 
 # %% id="conv.symptom"
 def trio_is_right(f, geometry):
-    """Gradients of a convolution at small shapes, computed with rung 0, the formula."""
+    """Gradients of a convolution at small shapes, by the formula."""
     with use(rung=0):
         check.gradients(lambda x, w: f(x, w, geometry), order=1,
                         x=check.some.arrays(check.draw.just((1, 2, 4, 4))),
@@ -420,7 +447,10 @@ def up(y, w, stride):
     return F.conv_transpose2d(y, w, None, stride, 1)
 
 
-found = symptom("conv_kernels/image-gradient-with-the-kernel-upside-down", "Conv2d", down)
+found = symptom(
+    "conv_kernels/image-gradient-with-the-kernel-upside-down",
+    "Conv2d", down,
+)
 assert "gradient of x" in found and "gradient of w" not in found
 
 # %% [markdown] id="conv.upside.task"
@@ -439,14 +469,16 @@ with check.planted(Conv2d):
     trio_is_right(down, 2)
 
 # %% id="conv.halved.symptom"
-found = symptom("conv_kernels/weight-gradient-of-the-transposed-convolution-halved",
-                "ConvTranspose2d", up)
-assert "factor" in found
+found = symptom(
+    "conv_kernels/weight-gradient-of-the-transposed-convolution-halved",
+    "ConvTranspose2d", up,
+)
+assert "0.5 times" in found and "gradient of w" in found
 
 # %% [markdown] id="conv.halved.task"
 # ### Case 2
 #
-# A generator whose kernels learn at half the rate of everything else. Adam would never have told.
+# A generator whose kernels learn at half the rate of everything else. With Adam, nobody would notice.
 
 # %% id="conv.halved" exercise=true points=1 time=5 uses=["conv.start", "conv.symptom"] bug="conv_kernels/weight-gradient-of-the-transposed-convolution-halved" of="ConvTranspose2d"
 from minigen.ops.conv import ConvTranspose2d
@@ -460,13 +492,17 @@ with check.planted(ConvTranspose2d):
 # %% [markdown] id="conv.ladder"
 # ## The ladder, on your machine
 #
-# minigen has the convolution several times. Rung 0 is the formula, in Python. Rung 1 is the *same
-# loops*, compiled by Numba. Rung 2 is a product of matrices over windows that are gathered piece by
-# piece, on all cores, with the vector registers full. (Rung 3 lays the images of a batch side by
-# side in the registers instead; the last rung takes whichever of the two is cheaper.) All have one
-# signature, and all are tested against rung 0. `use(rung=k)` chooses.
+# minigen has the convolution several times. Each is a rung of a ladder:
 #
-# Compiling takes a while the first time, and is kept for the next; it is timed apart.
+# - rung 0 is the formula, in Python;
+# - rung 1 is the *same loops*, compiled by Numba;
+# - rung 2 is a product of matrices over windows that are gathered piece by piece, on all cores, with
+#   the vector registers full;
+# - rung 3 lays the images of a batch side by side in the registers instead;
+# - rung 4, the last, takes whichever of these two is cheaper for the shapes at hand.
+#
+# All have one signature, and all are tested against rung 0. `use(rung=k)` chooses one. Compiling
+# takes a while the first time, and is kept for the next; it is timed apart.
 
 # %% id="conv.times" predict="How much faster than rung 0 is rung 2 on your machine: about 10, about 100, or 1000 times and more?" options=["10", "100", "1000"] answer="1000"
 x32 = rng.standard_normal((2, 8, 20, 20)).astype(np.float32)
@@ -475,7 +511,8 @@ w32 = rng.standard_normal((8, 8, 3, 3)).astype(np.float32)
 
 def conv(rung):
     with use(rung=rung):
-        return backend_of(x32).conv2d(x32, w32, None, stride=(1, 1), padding=(1, 1))
+        conv2d = backend_of(x32).conv2d
+        return conv2d(x32, w32, None, stride=(1, 1), padding=(1, 1))
 
 
 times, results = {}, {}
@@ -489,23 +526,28 @@ for rung in (0, 1, 2):
         conv(rung)
         tries.append(time.perf_counter() - begin)
     times[rung] = min(tries)
-    print(f"rung {rung}: {times[rung] * 1e3:10.3f} ms   (first call {first:.1f} s)   "
-          f"{times[0] / times[rung]:8.0f} times rung 0")
+    gain = times[0] / times[rung]
+    print(f"rung {rung}: {times[rung] * 1e3:10.3f} ms "
+          f"{gain:8.0f} times as fast   (first call {first:.1f} s)")
 assert times[0] / times[2] > 1000
+size = np.abs(results[0]).max()
 for rung in (1, 2):
-    assert np.abs(results[rung] - results[0]).max() < 1e-4 * np.abs(results[0]).max()
+    assert np.abs(results[rung] - results[0]).max() < 1e-4 * size
 
 # %% id="conv.plot"
-sheet = Drawing(560, 150, "Milliseconds of each rung, on a scale of powers of ten")
+sheet = Drawing(560, 150, "The time of each rung, in powers of ten")
 longest = np.log10(times[0] * 1e6)
-for k, (rung, name) in enumerate(((0, "the formula"), (1, "loops, compiled"), (2, "windows × matrix"))):
-    y = 30 + 42 * k
+names = ("the formula", "loops, compiled", "windows × matrix")
+for rung, name in enumerate(names):
+    y = 30 + 42 * rung
     sheet.text((10, y), f"{rung}  {name}", "ink", 13, "start")
     length = max(4.0, 300 * np.log10(times[rung] * 1e6) / longest)
-    sheet.box((150, y - 11), (length, 22), "blue" if rung else "orange", None, 3)
-    ms = times[rung] * 1e3
-    sheet.text((156 + length, y), f"{ms:.0f} ms" if ms > 100 else f"{ms:.3f} ms", "soft", 12, "start")
-show(sheet, "conv-ladder", "The ladder of the convolution, timed on this machine (logarithmic)")
+    colour = "blue" if rung else "orange"
+    sheet.box((150, y - 11), (length, 22), colour, None, 3)
+    label = f"{times[rung] * 1e3:.3g} ms"
+    sheet.text((156 + length, y), label, "soft", 12, "start")
+show(sheet, "conv-ladder",
+     "The ladder of the convolution, timed on this machine (logarithmic)")
 
 # %% [markdown] id="conv.product"
 # ## In minigen
@@ -519,8 +561,10 @@ import inspect
 from minigen.models import dcgan
 
 print(inspect.getsource(dcgan.Generator.__init__))
-assert "ConvTranspose2d(cin, cout, 4, 2, 1" in inspect.getsource(dcgan.Generator)
-assert "Conv2d(cin, cout, 4, 2, 1" in inspect.getsource(dcgan.Discriminator)
+upwards = inspect.getsource(dcgan.Generator)
+downwards = inspect.getsource(dcgan.Discriminator)
+assert "ConvTranspose2d(cin, cout, 4, 2, 1" in upwards
+assert "Conv2d(cin, cout, 4, 2, 1" in downwards
 
 # %% [markdown] id="conv.end"
 # Kernel 4, stride 2, padding 1, everywhere: down in the discriminator, up in the generator. You know

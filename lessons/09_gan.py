@@ -65,14 +65,17 @@ def bell(mean):
 
 def game_value(p, q, logit):
     """E_p softplus(-D) + E_q softplus(D), on the grid."""
-    return float((p * np.logaddexp(0, -logit) + q * np.logaddexp(0, logit)).sum() * dx)
+    at_real, at_made = np.logaddexp(0, -logit), np.logaddexp(0, logit)
+    return float((p * at_real + q * at_made).sum() * dx)
 
 
 p, q = bell(-1), bell(1)
 perfect = np.log(p) - np.log(q)
 best = game_value(p, q, perfect)
-others = [game_value(p, q, a * perfect + b) for a in (0.5, 1.0, 2.0) for b in (-0.5, 0.5)]
-print(f"the perfect D loses {best:.4f}; others lose {min(others):.4f} to {max(others):.4f}")
+others = [game_value(p, q, a * perfect + b)
+          for a in (0.5, 1.0, 2.0) for b in (-0.5, 0.5)]
+print(f"the perfect D loses {best:.4f}")
+print(f"others lose {min(others):.4f} to {max(others):.4f}")
 print(f"when p = q it loses {game_value(p, p, 0 * x):.4f}")
 assert best < min(others)
 assert abs(game_value(p, p, 0 * x) - 2 * math.log(2)) < 1e-9
@@ -86,13 +89,20 @@ assert abs(2 * math.log(2) - 1.386) < 1e-3
 # %% id="gan.saturate"
 logits = np.linspace(-10, 4, 200)
 sigma = 1 / (1 + np.exp(-logits))
-show(plot({"log(1 - D): slope": (logits, sigma), "-log D: slope": (logits, 1 - sigma)},
-          title="How much G can learn, by what D thinks of its pictures",
-          x="D's logit for a made picture (left: D is sure that it is made)", y="size of the slope"),
-     "gan-slopes", "The slope that reaches G, for the two forms of its loss")
-sure = 1 / (1 + math.exp(10))
-print(f"D is sure (logit -10): slope of log(1 - D) {sure:.6f}, slope of -log D {1 - sure:.6f}")
-assert sure < 1e-4 and 1 - sure > 0.9999
+slopes = {"log(1 - D): slope": (logits, sigma),
+          "-log D: slope": (logits, 1 - sigma)}
+show(plot(slopes, title="How much G can learn from D",
+          x="D's logit for a made picture (left: D is sure)",
+          y="size of the slope"),
+     "gan-slopes",
+     "The slope that reaches G, for the two forms of its loss")
+logit = Tensor(np.array(-10.0), requires_grad=True)  # D is sure
+(first,) = grad(-F.softplus(logit), [logit])  # log(1 - D)
+(second,) = grad(F.softplus(-logit), [logit])  # -log D
+print("when D is sure (logit -10), the slope of")
+print(f"  log(1 - D) is {abs(first.item()):.6f}")
+print(f"  -log D     is {abs(second.item()):.6f}")
+assert abs(first.item()) < 1e-4 and abs(second.item()) > 0.9999
 
 # %% [markdown] id="gan.saturate2"
 # The game as first written lets G *minimise* $\log(1 - \sigma(D(G(z))))$. At the beginning, when D sees
@@ -114,7 +124,7 @@ assert sure < 1e-4 and 1 - sure > 0.9999
 
 # %% id="gan.losses" exercise=true points=1 time=10 uses=["gan.start"] stub="raise NotImplementedError"
 def losses(real, fake):
-    """(D's loss, G's loss) from D's logits of real and of made pictures: means over the batch."""
+    """(D's loss, G's loss) from D's logits: means over the batch."""
     # solution
     loss_d = F.softplus(-real).mean() + F.softplus(fake).mean()
     loss_g = F.softplus(-fake).mean()
@@ -152,14 +162,17 @@ assert all(math.isfinite(float(v)) for v in numbers(np.array([800.0]), np.array(
 # so nothing is computed for D's. With minigen's `grad`, which returns what it is asked for, the two
 # cannot leak into each other.
 
-# %% id="gan.play"
+# %% id="gan.play" minutes=0.3
 islands = ring(8, std=0.05)
+FRAMES = quick(16, 8)  # of an animation
 
 
 def network(inputs, outputs, rng, width=64):
-    return nn.Sequential(nn.Linear(inputs, width, rng=rng), nn.LeakyReLU(0.2),
-                         nn.Linear(width, width, rng=rng), nn.LeakyReLU(0.2),
-                         nn.Linear(width, outputs, rng=rng))
+    return nn.Sequential(
+        nn.Linear(inputs, width, rng=rng), nn.LeakyReLU(0.2),
+        nn.Linear(width, width, rng=rng), nn.LeakyReLU(0.2),
+        nn.Linear(width, outputs, rng=rng),
+    )
 
 
 class Game:
@@ -167,7 +180,8 @@ class Game:
 
     def __init__(self, lr_g=1e-3, lr_d=1e-3, seed=0):
         self.rng = Generator(seed)
-        self.G, self.D = network(2, 2, self.rng.split("g")), network(2, 1, self.rng.split("d"))
+        self.G = network(2, 2, self.rng.split("g"))
+        self.D = network(2, 1, self.rng.split("d"))
         self.opt_g = Adam(self.G.parameters(), lr=lr_g, betas=(0.5, 0.999))
         self.opt_d = Adam(self.D.parameters(), lr=lr_d, betas=(0.5, 0.999))
         self.frames, self.log = [], []
@@ -179,7 +193,8 @@ class Game:
         logits = self.D(fake)
         return losses(logits, logits)[1]
 
-    def play(self, steps, batch=128, frames=16):
+    def play(self, steps, batch=128, frames=FRAMES):
+        every = steps // frames
         for step in range(steps):
             real = Tensor(islands.sample(batch, self.rng))
             fake = self.G(Tensor(self.rng.normal((batch, 2))))
@@ -188,7 +203,7 @@ class Game:
             loss_g = self.g_loss(fake)
             self.opt_g.step(grad(loss_g, self.opt_g.params))
             self.log.append((loss_d.item(), loss_g.item()))
-            if step % max(steps // frames, 1) == 0 or step == steps - 1:
+            if step % every == 0 or step == steps - 1:
                 self.frames.append(self.picture(f"step {step + 1}"))
         return self
 
@@ -199,13 +214,15 @@ class Game:
     def picture(self, title=""):
         sheet = Drawing(230, 246, title)
         sheet.text((8, 12), title, "soft", 12, "start")
-        for cloud, colour in ((islands.sample(200, Generator(1)), "yellow"), (self.points(400), "blue")):
+        real = islands.sample(200, Generator(1))
+        for cloud, colour in ((real, "yellow"), (self.points(400), "blue")):
             for a, b in np.clip(cloud, -1.75, 1.75):
                 sheet.dot((115 + 62 * a, 132 - 62 * b), colour, 1.5)
         return sheet.image(2)
 
     def found(self):
-        """(islands that 2 % of the points or more are on, share of the points on any island)."""
+        """How many islands 2 % of the points or more are on,
+        and the share of the points that is on any island."""
         points = self.points()
         island, distance = islands.nearest(points)
         on = distance < 3  # within three standard deviations
@@ -217,23 +234,25 @@ steps = quick(900, 300)
 game = Game().play(steps)
 count, share = game.found()
 d, g = np.mean(game.log[-50:], axis=0)
-print(f"{count} of 8 islands found, {share:.0%} of the points on one; losses: D {d:.2f}, G {g:.2f}")
+print(f"{count} of 8 islands found, {share:.0%} of the points on one")
+print(f"losses: D {d:.2f}, G {g:.2f}")
 assert count >= quick(7, 4) and 0.9 < d < 1.6
-show(game.frames, "gan-ring", "G (blue) looks for the eight islands (yellow)")
+show(game.frames, "gan-ring",
+     "G (blue) looks for the eight islands (yellow)")
 
 # %% [markdown] id="gan.ring2"
-# Nobody told G that there are eight. And look at D's loss: it stays near the 1.386 of a D that can hardly
-# tell. Compare the other numbers with that one, always.
+# Nobody told G that there are eight. And look at D's loss: it ends not far from the 1.386 of a D that can hardly
+# tell. Compare D's loss with that number, always.
 #
 # ## Collapse, caused by one change
 #
-# Now make G learn ten times faster, and touch nothing else.
+# Now let G learn with ten times the rate, and touch nothing else.
 
-# %% id="gan.collapse" predict="G's learning rate is 0.01 instead of 0.001. How many islands will it cover: all 8, about half, or 2 at most?" options=["8", "4", "2"] answer="2"
+# %% id="gan.collapse" minutes=0.2 predict="G's learning rate is 0.01 instead of 0.001. How many islands will it cover: all 8, about half, or 2 at most?" options=["8", "4", "2"] answer="2"
 collapsed = Game(lr_g=1e-2).play(quick(600, 300))
 few, _ = collapsed.found()
 print(f"{few} of 8 islands found")
-assert few <= 3 < count
+assert few <= 2 < count
 show(collapsed.frames, "gan-collapse", "The same game, with a hasty G")
 
 # %% [markdown] id="gan.collapse2"
@@ -246,9 +265,10 @@ show(collapsed.frames, "gan-collapse", "The same game, with a hasty G")
 # ## And cured by another
 #
 # One could slow G down again. But look at the reason: it is not that G is fast, it is that G is fast
-# *compared to D*. So leave G as hasty as it is, and let D learn ten times faster too.
+# *compared to D*. If that is true, then there is another cure: leave G as hasty as it is, and give D ten
+# times the rate too.
 
-# %% id="gan.cure" predict="Both learn with 0.01 now. More islands than before?" options=["yes", "no"] answer="yes"
+# %% id="gan.cure" minutes=0.2 predict="Both learn with 0.01 now. Will G cover more islands than the hasty G alone did?" options=["yes", "no"] answer="yes"
 cured = Game(lr_g=1e-2, lr_d=1e-2).play(quick(600, 300))
 many, share = cured.found()
 print(f"{many} of 8 islands found, {share:.0%} of the points on one")
@@ -284,7 +304,7 @@ show(cured.frames, "gan-cure", "The hasty G again, and a D that keeps pace")
 
 # %% id="gan.penalty" exercise=true points=2 time=15 uses=["gan.start"] stub="raise NotImplementedError"
 def r1(D, x):
-    """E ‖∇D(x)‖² over the batch x (N, features), as a Tensor that can be differentiated."""
+    """E ‖∇D(x)‖² over the batch x (N, features), differentiable."""
     # solution
     x = Tensor(x.data, requires_grad=True)
     (slope,) = grad(D(x).sum(), [x], create_graph=True)
@@ -328,10 +348,12 @@ class Tamed(Game):
         return super().d_loss(real, fake) + 0.5 * r1(self.D, real)
 
 
-wild, tamed = Game().play(quick(300, 150)), Tamed().play(quick(300, 150))
+wild = Game().play(quick(300, 150), frames=1)
+tamed = Tamed().play(quick(300, 150), frames=1)
 real = Tensor(islands.sample(500, Generator(4)))
 steep = [r1(it.D, real).item() for it in (wild, tamed)]
-print(f"mean squared slope of D at real points: {steep[0]:.3f} without the penalty, {steep[1]:.3f} with it")
+print("mean squared slope of D at real points:")
+print(f"  without the penalty {steep[0]:.3f}, with it {steep[1]:.3f}")
 assert steep[1] < 0.7 * steep[0]
 
 # %% [markdown] id="gan.listings"
@@ -361,12 +383,13 @@ class ListingB(Game):
         return F.softplus(-fake).mean()
 
 
-a, b = ListingA().play(quick(300, 150)), ListingB().play(quick(300, 150))
+a = ListingA().play(quick(300, 150), frames=1)
+b = ListingB().play(quick(300, 150), frames=1)
 for name, it in (("right", game), ("listing A", a), ("listing B", b)):
     d, g = it.log[-1]
-    count_, share_ = it.found()
     far = float(np.abs(it.points()).mean())
-    print(f"{name:<10} loss of D {d:6.3f}   of G {g:6.3f}   islands {count_}   mean distance {far:5.2f}")
+    print(f"{name:<10} losses: D {d:6.3f}, G {g:6.3f}   "
+          f"islands: {it.found()[0]}   size of numbers: {far:5.2f}")
 assert a.log[-1][0] < 0.1 and a.log[-1][1] < 0.1 and a.found()[0] <= 2
 assert b.found()[0] <= 1 and np.abs(b.points()).mean() > 3
 
@@ -379,18 +402,21 @@ assert b.found()[0] <= 1 and np.abs(b.points()).mean() > 3
 # %% id="gan.diagnose"
 def opinion(D, points):
     with no_grad():
-        return 1 / (1 + np.exp(-D(Tensor(points.astype(np.float32))).numpy().mean()))
+        logits = D(Tensor(points.astype(np.float32))).numpy()
+    return 1 / (1 + np.exp(-logits.mean()))
 
 
 outside = 4.0 * np.ones((10, 2))
 real = islands.sample(200, Generator(2))
 for name, it in (("right", game), ("listing A", a)):
-    print(f"{name:<10} D believes a real point with {opinion(it.D, real):.3f}, "
-          f"nonsense with {opinion(it.D, outside):.3f}")
+    print(f"{name:<10} D believes a real point "
+          f"with {opinion(it.D, real):.3f}, nonsense with "
+          f"{opinion(it.D, outside):.3f}")
 assert opinion(a.D, outside) > 0.6 and opinion(a.D, real) > 0.5
 assert opinion(game.D, outside) < 0.5
-show(grid(np.stack([np.asarray(it.frames[-1].convert("L")) for it in (game, a, b)])[:, None] / 255.0,
-          columns=3, value_range=(0, 1)), "gan-listings", "The right game, listing A, listing B")
+ends = [np.asarray(it.frames[-1].convert("L")) for it in (game, a, b)]
+show(grid(np.stack(ends)[:, None] / 255.0, columns=3, value_range=(0, 1)),
+     "gan-listings", "The right game, listing A, listing B")
 
 # %% [markdown] id="gan.wrong3"
 # In B, G has no idea that D exists. It pushes its numbers up, because large numbers have a small loss:
@@ -413,9 +439,10 @@ def d_loss_depends_on_real(game):
     return bool(np.abs(grad(loss, [real])[0].numpy()).max() > 0)
 
 
-print("right:     ", g_loss_depends_on_d(game), d_loss_depends_on_real(game))
-print("listing A: ", g_loss_depends_on_d(a), d_loss_depends_on_real(a))
-print("listing B: ", g_loss_depends_on_d(b), d_loss_depends_on_real(b))
+print(f"{'':<10} D sees the real   G hears D")
+for name, it in (("right", game), ("listing A", a), ("listing B", b)):
+    answers = d_loss_depends_on_real(it), g_loss_depends_on_d(it)
+    print(f"{name:<10} {answers[0]!s:<15}   {answers[1]}")
 assert g_loss_depends_on_d(game) and d_loss_depends_on_real(game)
 assert not d_loss_depends_on_real(a) and not g_loss_depends_on_d(b)
 
@@ -430,40 +457,62 @@ import inspect
 
 from minigen.models import dcgan
 
-print(inspect.getsource(dcgan.train).split('run.watch(draw_fixed)')[1])
-assert "D(x_fake.detach())" in inspect.getsource(dcgan.train)
+loop = inspect.getsource(dcgan.train)
+print(loop.split("run.watch(draw_fixed)")[1])
+assert "D(x_fake.detach())" in loop
 
 # %% [markdown] id="gan.digits2"
 # The run here is a short one with narrow networks, to show the beginning: out of grey noise come
 # strokes, and out of strokes something that wants to be digits. `minigen train dcgan` is the full one.
+#
+# Two numbers tell how far it has come. *Decided* is the share of pixels that are nearer to ink or to
+# paper than to the grey between them: small for noise, large for drawn digits. *Ink* is the share of
+# pixels on the bright side of that grey.
 
-# %% id="gan.train"
+# %% id="gan.train" minutes=2
 from minigen.training import NullRun
 
 data = glyphs(n=quick(3000, 600), seed=9)
-config = dcgan.Config(width=8, latent=32, batch=32, steps=quick(250, 16), lr=2e-3, ema=0.9)
+config = dcgan.Config(width=8, latent=32, batch=32, lr=2e-3, ema=0.9,
+                      steps=quick(250, 16))
 
 
 class Watching(NullRun):
     """Keeps a grid of samples now and then."""
 
     def watch(self, draw):
-        self.draw_now, self.pages = draw, []
+        self.draw_now, self.samples_seen = draw, [draw()]
 
     def _end_of_step(self, batch):
         super()._end_of_step(batch)
         if self.step % max(self.total // 8, 1) == 0:
-            self.pages.append(grid(self.draw_now()[:36], scale=2, value_range=(-1, 1)))
+            self.samples_seen.append(self.draw_now())
+
+
+def decided(pictures):
+    return float((np.abs(pictures) > 0.5).mean())
+
+
+def ink(pictures):
+    return float((pictures > 0).mean())
 
 
 run = Watching()
 model = dcgan.train(config, data, Generator(9), run)
-late = np.mean([log["loss_d"] for log in run.logs[-10:]])
-print(f"{config.steps} steps; loss of D at the end: {late:.2f}")
-assert 0.02 < late < 3
-show(run.pages, "gan-digits", "Samples of the generator while it learns, always from the same z")
-samples = dcgan.sample(model, 36, Generator(1))
-assert samples.shape == (36, 1, 28, 28) and np.isfinite(samples).all()
+seen = {"at first": run.samples_seen[0], "at the end": run.samples_seen[-1],
+        "real digits": data.normalised()}
+for name, pictures in seen.items():
+    shares = decided(pictures), ink(pictures)
+    print("{:<12} decided {:4.0%}   ink {:4.0%}".format(name, *shares))
+pages = [grid(pictures[:36], scale=2, value_range=(-1, 1))
+         for pictures in run.samples_seen]
+show(pages, "gan-digits",
+     "Samples of the generator while it learns, always from the same z")
+first, last, real = seen.values()
+assert decided(first) < 0.1 < 0.8 < decided(real)
+assert last.mean() < first.mean()  # a few steps teach it the paper
+if not quick(False, True):
+    assert decided(last) > 0.6 and 0.5 < ink(last) / ink(real) < 2
 
 # %% [markdown] id="gan.ema.case"
 # ## A bug
@@ -481,12 +530,13 @@ weight = [Tensor(np.zeros(1))]
 average, hasty = minigen.optim.EMA(weight, 0.9), Hasty(weight, 0.9)
 seen = []
 for step in range(40):
-    weight[0].data[...] = 1 + (-1) ** step  # 2, 0, 2, 0, ...: it circles around 1
+    weight[0].data[...] = 1 + (-1) ** step  # 2, 0, 2, 0, ...: around 1
     average.update()
     hasty.update()
-    seen.append((average.average["0"][0], hasty.average["0"][0]))
-print("average, last four steps:", [round(float(s[0]), 2) for s in seen[-4:]])
-print("hasty,   last four steps:", [round(float(s[1]), 2) for s in seen[-4:]])
+    seen.append([float(it.average["0"][0]) for it in (average, hasty)])
+last = np.round(seen[-4:], 2)
+print("average, last four steps:", last[:, 0])
+print("hasty,   last four steps:", last[:, 1])
 assert abs(seen[-1][0] - 1) < 0.1 and abs(seen[-1][1] - 1) > 0.5
 
 # %% [markdown] id="gan.ema.task"

@@ -84,7 +84,8 @@ def _factor(exact: np.ndarray, numeric: np.ndarray, sizes: Mapping[str, int]) ->
         yield Finding("sign", "the sign is flipped")
     elif name:
         sign = ", and the sign is flipped" if ratio < 0 else ""
-        yield Finding("factor", f"too large by the factor {name} ({ratio:.6g}){sign}")
+        text = f"it is {ratio:.6g} times what it should be: the factor {name}{sign}"
+        yield Finding("factor", text)
     elif exact.size > 1:
         yield Finding("factor", f"a constant factor {ratio:.6g} times the right gradient")
 

@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 def _list() -> int:
     from ..lesson import course
     from ..lesson.progress import Progress
-    from ..lesson.stepper import key_of, minutes, steps_of
+    from ..lesson.steps import key_of, minutes, steps_of
 
     progress, left = Progress(), 0.0
     for lesson in course.lessons():

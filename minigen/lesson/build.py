@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from ..images import write_atomically
 from . import exercises
 from .formulas import each_formula, mathml
 from .session import Result, Session
-from .source import Cell, Lesson, LessonError, stub_of
+from .source import Cell, Lesson, LessonError, shown, stub_of
 
 __all__ = ["notebook", "page", "run", "site"]
 
@@ -71,10 +72,10 @@ def site(lessons: Sequence[Lesson], folder: Path, *, quick: bool = False, notebo
 def page(lesson: Lesson, folder: Path, lessons: Sequence[Lesson], *, quick: bool = False) -> Path:
     """Run one lesson and write its page, with its pictures beside it."""
     pictures = folder / "pictures"
-    begin = time.perf_counter()
+    begin, computed = time.perf_counter(), _computed()
     with tempfile.TemporaryDirectory(prefix="minigen-pages-") as place:
         results = run(lesson, Path(place), quick=quick)
-        seconds = time.perf_counter() - begin
+        seconds, computed = time.perf_counter() - begin, _computed() - computed
         rows = [_rendered(block) for block in blocks(lesson, results)]  # while the SVGs are there
         pictures.mkdir(parents=True, exist_ok=True)
         for file in Path(place).iterdir():
@@ -84,9 +85,15 @@ def page(lesson: Lesson, folder: Path, lessons: Sequence[Lesson], *, quick: bool
         lesson=_facts(lesson), blocks=rows,
         before=_facts(lessons[at - 1]) if at else None,
         after=_facts(lessons[at + 1]) if at + 1 < len(lessons) else None,
-        contents=contents(lesson), stamp=_stamp(), seconds=seconds, quick=quick,
+        contents=contents(lesson), stamp=_stamp(), seconds=seconds, computed=computed, quick=quick,
     )  # fmt: skip
     return write_atomically(folder / f"{lesson.path.stem}.html", text.encode())
+
+
+def _computed() -> float:
+    """Seconds of the processors that child processes which have ended took, all cores together."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def run(lesson: Lesson, pictures: Path, *, quick: bool = False) -> dict[int, Result]:
@@ -113,12 +120,16 @@ def blocks(lesson: Lesson, results: dict[int, Result]) -> list[Block]:
         elif cell.kind == "code" and "check" not in cell.attributes:
             exercise = cell.attributes.get("exercise")
             rows.append(_exercise(lesson, cell, prose) if exercise else Block(
-                "code", cell.id, prose, cell.source, cell.line, results.get(i),
+                "code", cell.id, prose, _shown(cell), cell.line, results.get(i),
                 question=cell.attributes.get("predict", ""),
                 answer=str(cell.attributes.get("answer", "")),
             ))  # fmt: skip
             prose = ""
     return [*rows, Block("prose", "", prose)] if prose else rows
+
+
+def _shown(cell: Cell) -> str:
+    return "\n".join(text for _, text in shown(cell))
 
 
 def _exercise(lesson: Lesson, cell: Cell, prose: str) -> Block:
@@ -237,8 +248,6 @@ def notebook(lesson: Lesson, folder: Path, *, quick: bool = False) -> Path:
     except ImportError as missing:
         raise MinigenError(f"notebooks need {missing.name}: pip install 'minigen[lessons]'"
                            ) from None
-    import os
-
     from .session import package_environment
 
     book = jupytext.read(lesson.path, fmt="py:percent")

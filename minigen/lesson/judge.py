@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import json
 import math
@@ -18,6 +19,7 @@ from . import source
 from .planted import module_of
 
 PATIENCE = 6.0
+WRITTEN = 16  # MB that one file may grow to, what is printed included
 
 
 def main() -> None:
@@ -28,6 +30,7 @@ def main() -> None:
 
     text = Path(file).read_text(encoding="utf-8")
     limit_memory(int(megabytes))
+    limit_files()
     with open(verdict + ".trace", "w") as trace:  # open to the end: who runs out of time writes it
         limit_time(float(seconds), trace)
         kind, message = judged(lesson, id, text, file, namespace, int(megabytes))
@@ -63,6 +66,9 @@ def judged(
     except KeyboardInterrupt:
         return "stopped", "interrupted"
     except BaseException as error:
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            return "stopped", (f"it printed more than {WRITTEN} MB: does a loop never stop?\n"
+                               + place(file))
         return "broken", told(error, file)
     return "passed", ""
 
@@ -110,6 +116,16 @@ def limit_memory(megabytes: int) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + megabytes * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    except (ImportError, OSError, ValueError):
+        return
+
+
+def limit_files() -> None:
+    """WRITTEN MB for each file: what prints without end must not fill the disk."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (WRITTEN << 20, WRITTEN << 20))
     except (ImportError, OSError, ValueError):
         return
 

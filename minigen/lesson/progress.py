@@ -38,8 +38,8 @@ class Progress:
 
     @property
     def workspace(self) -> Path | None:
-        """Where `minigen lesson start` last made a workspace."""
-        place = self.values.get("workspace")
+        """Where `minigen lesson start` last made a workspace, in another terminal perhaps."""
+        place = self._read().get("workspace")
         return Path(place) if place else None
 
     def set_workspace(self, folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from .formulas import each_formula, plain
@@ -46,14 +46,26 @@ class Screen:
         self._print()
         self._print(Markdown(text, code_theme="ansi_dark"))
 
-    def code(self, text: str, line: int | None = None) -> None:
-        """Python in colours, with the line numbers of its file."""
-        from rich.syntax import Syntax
+    def code(self, text: str, numbers: Sequence[int] = ()) -> None:
+        """Python in colours, with the line numbers of its file where they are given.
 
+        A line that is too long goes on in the next one, two columns further in than it began.
+        """
+        from rich.syntax import Syntax
+        from rich.text import Text
+
+        painter = Syntax("", "python", theme="ansi_dark", background_color="default")
+        text = text.rstrip("\n")
+        lines = painter.highlight(text).split("\n", allow_blank=True)[: text.count("\n") + 1]
+        gutter = len(str(numbers[-1])) + 1 if numbers else 0
         self._print()
-        self._print(Syntax(text.rstrip("\n"), "python", theme="ansi_dark", word_wrap=True,
-                           line_numbers=line is not None, start_line=line or 1,
-                           background_color="default"))
+        for k, line in enumerate(lines):
+            line.rstrip()
+            deep = min(len(line.plain) - len(line.plain.lstrip()) + 2, WIDTH // 4)
+            head = Text(f"{numbers[k]:>{gutter - 1}} " if numbers else "", style="dim")
+            for part in folded(line, self.console.width - gutter, deep):
+                self._print(head + part, soft_wrap=True)
+                head = Text(" " * gutter)
 
     def output(self, text: str) -> None:
         """What a cell prints, as it comes."""
@@ -112,6 +124,19 @@ class Screen:
         except EOFError:
             self.stream.write("\n")
             return None
+
+
+def folded(line: Any, width: int, deep: int) -> Iterator[Any]:
+    """A line of code in parts of at most `width` columns; all but the first begin at column `deep`.
+    """
+    from rich.text import Text
+
+    while len(line.plain) > width:
+        cut = line.plain.rfind(" ", deep + 1, width) + 1 or width
+        first, line = line.divide([cut])
+        yield first
+        line = Text(" " * deep) + line
+    yield line
 
 
 def _escaped(text: str) -> str:

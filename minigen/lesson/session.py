@@ -48,6 +48,11 @@ class Session:
 
         A cell before it that fails ends it, with that cell's error.
         """
+        failed = self._catch_up(index)
+        return failed or self._run(index, on_text)
+
+    def _catch_up(self, index: int) -> Result | None:
+        """Run what is missing before cell `index`; the result of one that fails."""
         missing = self.missing(index)
         if self.done != [i for i in self.lesson.code if i < index][: len(self.done)]:
             self.reset()
@@ -56,7 +61,7 @@ class Session:
             if result.error:
                 result.error = f"an earlier cell failed:\n{result.error}"
                 return result
-        return self._run(index, on_text)
+        return None
 
     def _run(self, index: int, on_text: Callable[[str], None] | None) -> Result:
         result = Result()
@@ -78,13 +83,21 @@ class Session:
                 result.error = event["text"]
         return result
 
-    def explain(self, name: str) -> str:
-        """What a name in the lesson's namespace is."""
+    def reached(self, index: int) -> bool:
+        """True if all cells before cell `index` have run, and perhaps more."""
+        before = [i for i in self.lesson.code if i < index]
+        return self.done[: len(before)] == before
+
+    def explain(self, name: str, index: int = 0) -> str:
+        """What a name in the lesson's namespace is, once the cells before cell `index` have run."""
+        failed = None if self.reached(index) else self._catch_up(index)
+        if failed:
+            return str(failed.error)
         texts = [e.get("text", "") for e in self._ask({"explain": name}) if e["event"] != "output"]
         return "\n".join(texts)
 
     def _ask(self, command: dict[str, Any]) -> Any:
-        child = self._started()
+        child = self.start()
         assert child.stdin is not None and child.stdout is not None
         with contextlib.suppress(OSError):
             child.stdin.write(json.dumps(command) + "\n")
@@ -110,7 +123,8 @@ class Session:
             if event["event"] in ("done", "explained"):
                 return
 
-    def _started(self) -> subprocess.Popen[str]:
+    def start(self) -> subprocess.Popen[str]:
+        """The child, started if there is none: its imports take a moment, best while one reads."""
         if self.child is None:
             environment = package_environment()
             environment["MINIGEN_LESSON_PICTURES"] = str(self.pictures)

@@ -10,6 +10,7 @@ Cell attributes are JSON values, so text is always quoted. Jupytext reads the sa
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import tomllib
@@ -19,7 +20,7 @@ from typing import Any
 
 from ..errors import MinigenError, did_you_mean
 
-__all__ = ["Cell", "Header", "Lesson", "LessonError", "read", "stub_of"]
+__all__ = ["Cell", "Header", "Lesson", "LessonError", "read", "shown", "stub_of"]
 
 MARKER = re.compile(r"# %%(?: \[(raw|markdown)\])?(?: (.*))?$")
 NAME = re.compile(r"(\d\d)_([a-z][a-z0-9_]*)")
@@ -58,7 +59,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Header:
-    """What a lesson says of itself; minutes on two ordinary cores, memory in MB."""
+    """What a lesson says of itself; memory in MB.
+
+    cpu_minutes is time of the processor, all cores together, with kernels that are compiled already
+    or not: what a busy machine does to the clock is not the lesson's doing.
+    """
 
     title: str
     level: int = 1
@@ -197,6 +202,25 @@ def stub_of(cell: Cell) -> str:
         elif not inside:
             out.append(line)
     return "\n".join(out) + "\n"
+
+
+def shown(cell: Cell) -> list[tuple[int, str]]:
+    """(line number, text) of a cell's lines as a reader sees them before running it.
+
+    A cell that asks for a prediction is shown without its assertions: they state the answer.
+    """
+    lines = list(enumerate(cell.source.splitlines(), cell.line))
+    if "predict" not in cell.attributes:
+        return lines
+    hidden: set[int] = set()
+    for node in ast.parse(cell.source).body:
+        if isinstance(node, ast.Assert):
+            first, last = node.lineno, node.end_lineno or node.lineno
+            hidden |= {cell.line - 1 + k for k in range(first, last + 1)}
+    lines = [(n, text) for n, text in lines if n not in hidden]
+    while lines and not lines[-1][1].strip():
+        lines.pop()
+    return lines
 
 
 def solution_of(cell: Cell) -> str:

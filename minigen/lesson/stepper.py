@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import MinigenError
@@ -13,9 +13,10 @@ from . import exercises
 from .progress import Progress
 from .screen import Screen
 from .session import Session
-from .source import Cell, Lesson, stub_of
+from .source import Cell, Lesson, shown, stub_of
+from .steps import chosen, key_of, minutes, steps_of
 
-__all__ = ["Step", "Stepper", "steps_of"]
+__all__ = ["Stepper"]
 
 HELP = """\
 Enter       run the code of this step, then go on to the next
@@ -31,49 +32,6 @@ q           leave; you go on from here next time"""
 
 class Leaving(Exception):
     """The reader leaves at a question."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """Prose, then at most one code cell (`code`, its place in the lesson)."""
-
-    prose: tuple[Cell, ...]
-    code: int | None
-    heading: str
-
-    @property
-    def id(self) -> str:
-        return self.prose[0].id if self.prose else ""
-
-
-def steps_of(lesson: Lesson) -> list[Step]:
-    """The steps of a lesson: prose and the code that follows it. Checks belong to exercises."""
-    steps: list[Step] = []
-    prose: list[Cell] = []
-    heading = lesson.header.title
-
-    def close(code: int | None) -> None:
-        nonlocal heading
-        for cell in prose:
-            for line in cell.source.splitlines():
-                if line.startswith("#"):
-                    heading = line.lstrip("# ")
-        steps.append(Step(tuple(prose), code, heading))
-        prose.clear()
-
-    for i, cell in enumerate(lesson.cells):
-        if cell.kind == "markdown":
-            prose.append(cell)
-        elif cell.kind == "code" and "check" not in cell.attributes:
-            close(i)
-    if prose:
-        close(None)
-    return steps
-
-
-def key_of(lesson: Lesson, step: Step) -> str:
-    """What a step is remembered by: the id of its code, or of its prose."""
-    return lesson.cells[step.code].id if step.code is not None else step.id
 
 
 class Stepper:
@@ -92,6 +50,7 @@ class Stepper:
         at = progress.lesson(lesson.name).get("at", "")
         self.at = keys.index(at) if at in keys else 0
         self.ran = False  # the code of the current step
+        self.finished = False
 
     def walk(self) -> int:
         """Step until the reader leaves; the exit code."""
@@ -104,12 +63,14 @@ class Stepper:
             self.screen.note(f"about {header.read_minutes:g} minutes to read, "
                              f"{minutes(header.cpu_minutes)} of computing; ? explains the keys")
         try:
+            self.session.start()
             self.present()
-            while True:
+            while not self.finished:
                 word = self.screen.ask(self.prompt())
                 if word is None or word in ("q", "quit", "exit"):
                     return self.leave()
                 self.obey(word)
+            return 0
         except Leaving:
             return self.leave()
         except KeyboardInterrupt:
@@ -122,11 +83,12 @@ class Stepper:
         """Where the reader is, and what Enter does."""
         step = self.steps[self.at]
         last = self.at == len(self.steps) - 1
-        if step.code is not None and not self.ran:
-            enter = "skip" if self.exercise() else "run"
+        if step.code is not None and not self.ran and not self.exercise():
+            enter = "run"
         else:
             enter = "finish" if last else "next"
-        return f"[{self.at + 1}/{len(self.steps)}] Enter: {enter}  b: back  ?: help > "
+        keys = "check, hint, solution  " if self.exercise() else ""
+        return f"[{self.at + 1}/{len(self.steps)}] {keys}Enter: {enter}  b: back  ?: help > "
 
     def leave(self) -> int:
         """Say how to go on; the exit code."""
@@ -141,32 +103,61 @@ class Stepper:
         """Do what a line says."""
         word, _, rest = line.strip().partition(" ")
         rest = rest.strip()
+        if word == "run" and rest.startswith("to"):
+            word, rest = "to", rest[2:].strip()
         if word in ("", "n", "next"):
             self.go_on()
         elif word in ("b", "back"):
             self.move(max(self.at - 1, 0))
         elif word in ("r", "run"):
             self.run()
-        elif word in ("to", "t") and rest.isdecimal() and 1 <= int(rest) <= len(self.steps):
-            self.run_to(int(rest) - 1)
+        elif word in ("to", "t"):
+            if rest.isdecimal() and 1 <= int(rest) <= len(self.steps):
+                self.run_to(int(rest) - 1)
+            else:
+                self.screen.note(f"to which step? to 1 ... to {len(self.steps)}; `list` shows them")
         elif word in ("list", "l"):
-            self.screen.lines(f"{'>' if i == self.at else ' '}{i + 1:3d}  {step.heading}"
-                              for i, step in enumerate(self.steps))
-        elif word in ("e", "explain") and rest:
-            self.catch_up(self.steps[self.at].code)
-            self.screen.plain(self.session.explain(rest))
+            self.screen.lines(self.listed())
+        elif word in ("e", "explain"):
+            self.explain(rest)
         elif word == "reset":
             self.session.reset()
             self.progress.forget(self.lesson.name)
             self.move(0)
         elif word in ("check", "c", "hint", "solution"):
             self.about_exercise(word)
-        else:
+        elif word in ("?", "h", "help"):
             self.screen.lines(HELP.splitlines())
+        else:
+            self.screen.note(f'there is no "{word}" here; ? explains the keys')
 
-    def exercise(self) -> str:
-        """The id of this step's exercise, or ''."""
+    def listed(self) -> Iterator[str]:
+        """A line for each step: where the reader is, its heading or what it makes, its exercise."""
+        before = ""
+        for i, step in enumerate(self.steps):
+            key = key_of(self.lesson, step)
+            text = step.heading if step.heading != before else f"  {key.partition('.')[2]}"
+            before = step.heading
+            mark = ""
+            if self.exercise(i):
+                passed = self.progress.exercise(self.lesson.name, key)["passed"]
+                mark = f"  [{'x' if passed else ' '}] {key}"
+            yield f"{'>' if i == self.at else ' '}{i + 1:3d}  {text}{mark}"
+
+    def explain(self, name: str) -> None:
+        """Show what a name is, in the state before this step, or after it once it has run."""
+        if not name:
+            self.screen.note("explain what? e NAME, a name from the code")
+            return
         code = self.steps[self.at].code
+        index = len(self.lesson.cells) if code is None else code
+        if not self.session.reached(index):
+            self.catch_up(index)
+        self.screen.plain(self.session.explain(name, index))
+
+    def exercise(self, at: int | None = None) -> str:
+        """The id of the exercise of this step, or of step `at`, or ''."""
+        code = self.steps[self.at if at is None else at].code
         cell = self.lesson.cells[code] if code is not None else None
         return cell.id if cell is not None and cell.attributes.get("exercise") else ""
 
@@ -187,16 +178,14 @@ class Stepper:
                 self.screen.plain(exercises.report(id, verdict))
         except MinigenError as error:
             self.screen.note(str(error))
+        except KeyboardInterrupt:
+            self.screen.note("the check was stopped; nothing of yours is changed")
 
     def go_on(self) -> None:
         """Run what is to be run, else go to the next step."""
         step = self.steps[self.at]
-        if step.code is not None and not self.ran:
-            if self.exercise():
-                self.ran = True
-                self.go_on()
-            else:
-                self.run()
+        if step.code is not None and not self.ran and not self.exercise():
+            self.run()
             return
         if self.at + 1 < len(self.steps):
             self.move(self.at + 1)
@@ -206,7 +195,8 @@ class Stepper:
         passed = [i for i in self.lesson.exercises
                   if self.progress.exercise(self.lesson.name, i)["passed"]]
         self.screen.note(f"exercises passed: {len(passed)} of {len(self.lesson.exercises)}; "
-                         "minigen lesson lists what is next; q leaves")
+                         "minigen lesson lists what is next")
+        self.finished = True
 
     def move(self, to: int) -> None:
         """Go to a step and remember it."""
@@ -234,7 +224,8 @@ class Stepper:
             return
         cell = self.lesson.cells[step.code]
         if not cell.attributes.get("exercise"):
-            self.screen.code(cell.source, cell.line)
+            lines = shown(cell)
+            self.screen.code("\n".join(text for _, text in lines), [n for n, _ in lines])
             return
         minutes_ = cell.attributes.get("time", 10)
         self.screen.rule(f"exercise {cell.id}, about {minutes_} minutes")
@@ -257,6 +248,9 @@ class Stepper:
         cell = self.lesson.cells[step.code]
         guess = self.predict(cell) if ask else None
         self.catch_up(step.code)
+        if "minutes" in cell.attributes:
+            self.screen.note(f"it computes for {minutes(cell.attributes['minutes'])} or so; "
+                             "Ctrl-C stops it")
         start = time.perf_counter()
         result = self.session.run(step.code, self.screen.output)
         seconds = time.perf_counter() - start
@@ -268,36 +262,37 @@ class Stepper:
         if seconds > 2:
             self.screen.note(f"{seconds:.1f} s")
         if guess is not None:
-            right = cell.attributes.get("answer", "")
-            same = guess.strip().lower() == str(right).lower()
-            self.screen.note(f"you said {guess or 'nothing'}: "
-                             + ("right." if same else f"it is {right}. Why?"))
+            right = str(cell.attributes.get("answer", ""))
+            said = f"you said {guess}: " if guess else ""
+            self.screen.note(f"{said}right." if guess == right else f"{said}it is {right}. Why?")
         self.ran = True
         return True
 
     def predict(self, cell: Cell) -> str | None:
-        """Ask what the reader expects, where the lesson asks it; None where it does not."""
+        """Ask what the reader expects, where the lesson asks it; None where it does not.
+
+        One of the options, '' for no guess; the first letters of an option are enough.
+        """
         question = cell.attributes.get("predict")
         if not question or self.ran:
             return None
-        options = cell.attributes.get("options", [])
+        options = [str(option) for option in cell.attributes["options"]]
         self.screen.rule("before you run it")
         self.screen.prose(question)
-        guess = self.screen.ask(f"{' / '.join(map(str, options)) or 'your guess'} > ")
-        if guess is None or guess in ("q", "quit") and guess not in options:
-            raise Leaving
-        return guess
+        while True:
+            said = self.screen.ask(f"{' / '.join(options)} > ")
+            if said is None or said in ("q", "quit"):
+                raise Leaving
+            guess = chosen(said, options) if said.strip() else ""
+            if guess is not None:
+                return guess
+            self.screen.note(f"one of {', '.join(options)}; or Enter, to see without a guess")
 
     def catch_up(self, code: int | None) -> None:
         """Say how many cells run first, where there are some."""
         missing = self.session.missing(code) if code is not None else []
         if len(missing) > 1:
             self.screen.note(f"running the {len(missing)} cells before this one first")
-
-
-def minutes(value: float) -> str:
-    """Minutes in words."""
-    return f"{value:g} minute{'s' if value != 1 else ''}" if value >= 1 else "less than a minute"
 
 
 def open_lesson(lesson: Lesson, quick: bool = False) -> int:

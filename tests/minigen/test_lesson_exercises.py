@@ -91,6 +91,21 @@ def test_endless_printing_is_cut(space, progress):
     assert found.kind == "passed" and len(found.printed) < 3000 and "more" in found.printed
 
 
+def test_printing_without_end_is_stopped_and_does_not_fill_the_disk(space, progress):
+    text = "line = 'x' * 100_000\nwhile True:\n    print(line)\n"
+    found = verdict(space, progress, text)
+    assert found.kind == "stopped" and "more than 16 MB" in found.message
+    assert "line 3" in found.message and len(found.printed) < 3000
+
+
+def test_a_workspace_made_in_another_terminal_is_found(tmp_path, progress, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "other terminal"
+    elsewhere.mkdir()
+    Progress().set_workspace(elsewhere)
+    assert exercises.workspace(progress) == elsewhere
+
+
 def test_a_file_that_is_no_text(space, progress):
     path = exercises.file_of(LESSON, "gradient.tanh", space)
     path.write_bytes(b"\xff\xfe\x00")

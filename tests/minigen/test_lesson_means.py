@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from minigen.errors import UsageError
-from minigen.lesson import course, formulas, session, source, stepper
+from minigen.lesson import course, formulas, session, source, stepper, steps
 from minigen.lesson.progress import Progress
 from minigen.lesson.screen import Screen
 
@@ -35,6 +35,7 @@ print("begun", x, "\\u2202")
 # %% id="tiny.grow" predict="How long is x now?" options=["1", "2"] answer="2"
 x.append(len(x) + 1)
 print("x =", x)
+assert len(x) == 2
 
 # %% [markdown] id="tiny.task"
 # ## A task
@@ -257,8 +258,59 @@ def test_leaving_is_remembered_and_going_on_catches_up(tiny, progress, monkeypat
     assert "it is 2. Why?" in said
     assert Progress(progress.path).lesson("tiny")["at"] == "tiny.start"
     _, said = walk(tiny, Progress(progress.path), monkeypatch, "to 4\nlist\nreset\nq\n")
-    assert "4  A task" in said and progress.path.exists()
+    assert "3  A task  [ ] tiny.double" in said and ">  4    end" in said and progress.path.exists()
     assert Progress(progress.path).lesson("tiny")["at"] == "tiny.start"
+
+
+def test_a_prediction_is_asked_before_its_answer_can_be_read(tiny, progress, monkeypatch):
+    code, said = walk(tiny, progress, monkeypatch, "\n\n\nperhaps\nq\n")
+    assert "one of 1, 2" in said and "assert" not in said and "How long is x now?" in said
+    assert code == 0 and "x = [1, 2]" not in said
+    _, said = walk(tiny, Progress(progress.path), monkeypatch, "\n\nq\n")
+    assert "(it is 2. Why?)" in said and "nothing" not in said
+    lines = source.shown(tiny.cell("tiny.grow"))
+    assert [TINY.splitlines()[n - 1] for n, _ in lines] == [text for _, text in lines]
+
+
+def test_a_guess_may_be_short_but_not_ambiguous():
+    assert steps.chosen("Y", ["yes", "no"]) == "yes"
+    assert steps.chosen("10", ["10", "100"]) == "10" and steps.chosen("1", ["10", "100"]) is None
+    assert steps.chosen("a", ["A", "all"]) == "A" and steps.chosen("", ["A"]) is None
+
+
+def test_explain_runs_what_it_needs(tiny, progress, monkeypatch):
+    progress.set_lesson("tiny", at="tiny.end")
+    _, said = walk(tiny, progress, monkeypatch, "e x\ne double\ne\nq\n")
+    assert "running the 4 cells before" in said and "[1, 2]" in said and "return 2 * v" in said
+    assert "explain what?" in said
+    progress.set_lesson("tiny", at="tiny.grow")
+    _, said = walk(tiny, Progress(progress.path), monkeypatch, "e x\n\n2\ne x\nq\n")
+    assert "x is a list\n[1]\n" in said and "x is a list\n[1, 2]\n" in said
+
+
+def test_an_input_that_means_nothing_is_named(tiny, progress, monkeypatch):
+    _, said = walk(tiny, progress, monkeypatch, "frob\nto 9\nrun to x\n?\nlist\nq\n")
+    assert 'there is no "frob" here' in said and said.count("to which step? to 1 ... to 4") == 2
+    assert said.count("begin the lesson again") == 1
+    assert "[ ] tiny.double" in said and max(map(len, said.splitlines())) <= 80
+
+
+def test_the_last_enter_ends_the_lesson(tiny, progress, monkeypatch):
+    progress.set_lesson("tiny", at="tiny.end")
+    code, said = walk(tiny, progress, monkeypatch, "\n\n\n\n\n")
+    assert code == 0 and said.count("the end of this lesson") == 1
+
+
+def test_long_code_goes_on_further_in(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ", ".join(f"number_{k}" for k in range(12))
+    text = f"def f():\n    x = [{names}]\n\n    return x\n"
+    out = io.StringIO()
+    Screen(out).code(text, [98, 99, 100, 101])
+    lines = out.getvalue().splitlines()[1:]
+    assert max(map(len, lines)) <= 80 and lines[0] == " 98 def f():"
+    assert lines[1].startswith(" 99     x = [") and lines[2].startswith(" " * 10 + "number_")
+    assert lines[-1] == "101     return x" and lines[-2].strip() == "100"
 
 
 def test_prose_fits_into_80_columns(tiny, monkeypatch):
@@ -280,6 +332,19 @@ def test_colour_only_where_it_is_wanted(monkeypatch):
         out = Terminal()
         Screen(out).code("def f(): return 1")
         assert ("\x1b[3" in out.getvalue() or "\x1b[9" in out.getvalue()) == coloured
+
+
+@pytest.mark.parametrize("lesson", course.lessons(), ids=lambda lesson: lesson.name)
+def test_lessons_keep_to_80_columns_and_ask_what_can_be_answered(lesson):
+    for cell in lesson.cells:
+        if cell.kind == "code" and not {"check", "bug"} & cell.attributes.keys():
+            # 76, and 4 for the numbers of the lines
+            wide = [line for line in cell.source.splitlines() if len(line) > 76]
+            assert not wide, f"{cell.id}: {wide[0]}"
+        if "predict" in cell.attributes:
+            assert cell.attributes["answer"] in cell.attributes["options"], cell.id
+            assert all(steps.chosen(o, cell.attributes["options"]) for o in
+                       cell.attributes["options"]), cell.id
 
 
 def test_lessons_are_found_by_number_and_name():

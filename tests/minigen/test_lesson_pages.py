@@ -56,11 +56,12 @@ def test_a_page_has_everything_and_asks_for_nothing(tmp_path):
     text = pages[1].read_text(encoding="utf-8")
     assert [p.name for p in pages] == ["index.html", "01_tiny.html"]
     assert "1 &lt; 2 &amp; 2" in text and "<math" in text and "code $x$" in text
-    assert text.count("<details>") == 4  # the answer, two hints, the solution
+    assert text.count("<details") == 5  # contents, what comes out, two hints, the solution
+    assert "1 &lt; 2" in text.split("What comes out")[1].split("</details>")[0]
     assert "raise NotImplementedError" not in text.split("Solution")[1].split("</details>")[0]
     assert 'id="a-part-more"' in text and 'href="#a-part-more"' in text
     assert "<svg" in text and "Tiny &lt;&amp;&gt;" in text
-    assert re.search(r"in \d+ s with minigen", text)
+    assert re.search(r"in \d+ s \(\d+ s of computing\) with minigen", text)
     loads = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert all(":" not in target or target.startswith("data:") for target in loads), loads
     assert (tmp_path / "site" / "pictures" / "tiny-plot.png").exists()
