@@ -92,6 +92,16 @@ def test_convolutions_of_several_tiles():
     rungs_agree("conv_transpose2d", 3, y, wide, None, terms=18, stride=(3, 2), padding=(0, 1))
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_few_channels_in_more_pixels_filters_and_terms_than_a_block_takes_at_a_time(dtype):
+    rng = np.random.default_rng(0)
+    for shape, filters, kernel in [((1, 1, 19, 19), 17, 3), ((1, 3, 6, 5), 2, 5)]:
+        x = rng.standard_normal(shape).astype(dtype)
+        w = rng.standard_normal((filters, shape[1], kernel, kernel)).astype(dtype)
+        bias = rng.standard_normal(filters).astype(dtype)
+        rungs_agree("conv2d", 4, x, w, bias, terms=75, padding=(1, 1))
+
+
 def test_weight_gradients_have_the_same_bits_under_every_seed():
     rng = np.random.default_rng(0)
     x, gy = (rng.standard_normal((4, 2, 9, 9)).astype(np.float32) for _ in range(2))

@@ -14,7 +14,7 @@ __all__ = ["LADDERS", "emulation"]
 
 LADDERS = {
     "gemm": (reference.gemm, gemm.gemm_1_tile, gemm.gemm_2_registers),
-    "conv2d": (reference.conv2d, conv.conv2d_1_implicit),
+    "conv2d": (reference.conv2d, conv.conv2d_1_implicit, conv.conv2d_2_shallow),
     "conv_transpose2d": (reference.conv_transpose2d, conv.conv_transpose2d_1_phases),
     "conv2d_weight": (reference.conv2d_weight, conv.conv2d_weight_1_split),
     "attention": (reference.attention, attention.attention_1_online),
@@ -38,7 +38,7 @@ LADDERS = {
     "deposit": (reference.deposit, deposit.deposit_1_ballots),
     "adam": (reference.adam, optimizer.adam_1_fused),
     "philox": (reference.philox, random.philox_1_blocks),
-    # On the CPU these are whole-array arithmetic on Philox's words (minigen_kernels.random).
+    # On the CPU these are whole-array arithmetic on Philox's words: minigen_kernels.random.
     "uniform": (reference.uniform, random.uniform_1_blocks),
     "normal": (reference.normal, random.normal_1_blocks),
     "dropout": (reference.dropout, random.dropout_1_fused),
