@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backend_of, setting
+from . import backend_of
 
 __all__ = ["Generator", "philox_words"]
 
@@ -111,31 +111,21 @@ class Generator:
         stream = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
         return Generator(self.seed, stream, namespace=self.namespace)
 
-    def reserve(self, blocks: int) -> int:
-        """The 128-bit counter of the next block, which with those after it is now drawn."""
-        start = (self.stream << 64) + self.counter
-        self.counter += blocks
-        return start
-
     def words(self, n: int) -> Any:
         """n random words (uint32)."""
         n = operator.index(n)
         if n < 0:
             raise ValueError(f"words({n}): a number of words is not negative")
-        start = self.reserve(-(-n // 4))
-        if self.namespace is not np:
-            nothing = self.namespace.empty(0)
-            return backend_of(nothing).philox(self.seed, start, n, like=nothing)
-        if n >= COMPILED_FROM or setting().backend == "emulator":
+        start = (self.stream << 64) + self.counter
+        self.counter += -(-n // 4)
+        if n >= COMPILED_FROM and self.namespace is np:
             return backend_of(NOTHING).philox(self.seed, start, n)
         return philox_words(self.seed, start, n, self.namespace)
 
     def uniform(self, shape: Shape = (), dtype: Any = np.float32) -> Any:
         """Multiples of 2**-24 (float32: one word each) or 2**-53 (float64: two words) in [0, 1)."""
         n = math.prod(_shape(shape))
-        if self._has_cuda():
-            values = self._by_cuda("uniform", n, dtype)
-        elif _float_type(dtype) == np.float32:
+        if _float_type(dtype) == np.float32:
             values = (self.words(n) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
         else:
             values = (self._words64(n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -150,8 +140,6 @@ class Generator:
         """
         xp, shape = self.namespace, _shape(shape)
         n = math.prod(shape)
-        if self._has_cuda():
-            return self._by_cuda("normal", n, dtype).reshape(shape)
         pairs = -(-n // 2)
         if _float_type(dtype) == np.float32:
             bits = self.words(2 * pairs).reshape(pairs, 2).astype(np.float64) * 2.0**-32
@@ -194,16 +182,6 @@ class Generator:
             raise ValueError("bernoulli(p): a probability lies between 0 and 1")
         words = self.words(math.prod(shape)).reshape(shape)
         return xp.asarray(words.astype(np.uint64) < xp.floor(p * 2.0**32).astype(np.uint64))
-
-    def _has_cuda(self) -> bool:
-        """Whether a CUDA kernel makes the numbers: on a GPU, or on NumPy arrays by the emulator."""
-        return self.namespace is not np or setting().backend == "emulator"
-
-    def _by_cuda(self, kernel: str, n: int, dtype: Any) -> Any:
-        """n numbers from the kernel of that name, which has 16 bytes of them from each block."""
-        start = self.reserve(-(-n * _float_type(dtype).itemsize // 16))
-        nothing = self.namespace.empty(0)
-        return getattr(backend_of(nothing), kernel)(self.seed, start, n, dtype, like=nothing)
 
     def _words64(self, n: int) -> Any:
         """n words of 64 bits: the first of two 32-bit words is the lower half."""

@@ -224,7 +224,7 @@ def adam(
             p[i] = w - lr * float(m[i]) / (1 - beta1**step) / (deviation + eps)
 
 
-def philox(key, counter, n, like=None):
+def philox(key, counter, n):
     """Philox4x32-10 (random.py): ten rounds away from the four words of each 128-bit counter."""
     words, m = [], 0xFFFFFFFF
     for block in range(counter, counter + -(-n // 4)):
@@ -238,8 +238,9 @@ def philox(key, counter, n, like=None):
     return np.array(words[:n], np.uint32)
 
 
-def uniform(key, counter, n, dtype, like=None):
+def uniform(key, counter, n, dtype, like=None, moved=None):
     """u = word 2⁻³² cut to 24 bits (float32), or u = (word₀ + word₁ 2³²) 2⁻⁶⁴ to 53 (float64)"""
+    counter += 0 if moved is None else int(moved[0])
     if np.dtype(dtype) == np.float32:
         return np.array([(int(w) >> 8) * 2.0**-24 for w in philox(key, counter, n)], np.float32)
     words = [int(w) for w in philox(key, counter, 2 * n)]
@@ -247,9 +248,9 @@ def uniform(key, counter, n, dtype, like=None):
     return np.array([(low + (high << 32) >> 11) * 2.0**-53 for low, high in pairs], np.float64)
 
 
-def normal(key, counter, n, dtype, like=None):
+def normal(key, counter, n, dtype, like=None, moved=None):
     """r cos a, r sin a, …: r = √(-2 log(1 - u)), a = 2π v, u and v of 32 (float32) or 53 bits"""
-    count = n + n % 2
+    counter, count = counter + (0 if moved is None else int(moved[0])), n + n % 2
     if np.dtype(dtype) == np.float32:
         bits = [int(w) * 2.0**-32 for w in philox(key, counter, count)]
     else:
@@ -261,9 +262,9 @@ def normal(key, counter, n, dtype, like=None):
     return np.array(values[:n], dtype)
 
 
-def dropout(x, p, key, counter):
+def dropout(x, p, key, counter, moved=None):
     """y[i] = x[i] / (1 - p) where u[i] >= p, x[i] · 0 elsewhere; u uniform, float32"""
-    kept = uniform(key, counter, x.size, np.float32).reshape(x.shape) >= np.float32(p)
+    kept = uniform(key, counter, x.size, np.float32, moved=moved).reshape(x.shape) >= np.float32(p)
     return x * (kept * x.dtype.type(1 / (1 - p)))
 
 

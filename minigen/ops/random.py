@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from minigen_kernels import backend_of, namespace_of
+from minigen_kernels import namespace_of
 from minigen_kernels.random import is_generator
 
-from ..function import Function
 from ..tensor import Tensor
 from .operands import floating, refuse_inplace
 from .shape import sizes
@@ -17,21 +16,6 @@ if TYPE_CHECKING:
     from minigen_kernels.random import Generator
 
 __all__ = ["dropout", "rand", "rand_like", "randn", "randn_like"]
-
-
-class Dropout(Function):
-    """y = x / (1 - p), or x · 0 where the uniform number at the element's counter is below p"""
-
-    keeps_inputs = False
-
-    def __init__(self, p: float, seed: int, counter: int):
-        self.p, self.seed, self.counter = p, seed, counter
-
-    def forward(self, x: Any) -> Any:
-        return backend_of(x).dropout(x, self.p, self.seed, self.counter)
-
-    def backward(self, gy: Tensor) -> Tensor:
-        return Dropout(self.p, self.seed, self.counter)(gy)
 
 
 def dropout(
@@ -59,9 +43,6 @@ def dropout(
             "dropout: give the generator that decides what is dropped, rng=minigen.Generator(seed)"
         )
     drawn = _ours("dropout", rng)
-    if hasattr(backend_of(x.data), "dropout") and hasattr(drawn, "reserve"):
-        # Fused, and drawn again in the backward pass: CUDA has this kernel, the CPU has not.
-        return Dropout(p, drawn.seed, drawn.reserve(-(-x.size // 4)))(x)
     xp = namespace_of(x.data)
     kept = xp.asarray(drawn.uniform(x.shape, np.float32) >= p)
     return x * Tensor(kept * x.dtype.type(1 / (1 - p)))

@@ -312,59 +312,55 @@ def test_philox(seed, key, counter, n):
         np.testing.assert_array_equal(words, reference.philox(key, counter, n))
 
 
-def draws(rng):
-    """Some of each kind, of odd counts, and where the generator stands afterwards."""
-    values = [
-        *(rng.uniform(n, dtype) for n in (0, 1, 7, 1030) for dtype in FLOATS),
-        *(rng.integers(0, 10, 5), rng.permutation(9), rng.bernoulli(0.3, (3, 5)), rng.words(6)),
-    ]
-    return values, rng.state_dict()
-
-
-def test_a_generator_draws_the_same_bits_as_on_the_cpu():
-    """But for normal numbers, where a logarithm or a cosine may differ in its last bit."""
-    expected, where = draws(random.Generator(3, stream=2**63))
-    with use(backend="emulator"), cuda.emulation(check=True, seed=4):
-        got, there = draws(random.Generator(3, stream=2**63))
-    assert where == there
-    for a, b in zip(got, expected, strict=True):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 2e-7), (np.float64, 1e-14)])
-def test_normal_numbers(dtype, tolerance):
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_numbers_are_those_of_a_generator(dtype):
+    """The same bits; but a logarithm or a cosine of normal numbers may differ in its last one."""
+    tolerance = 4 * np.finfo(dtype).eps
     for n in (0, 1, 7, 1030):
-        cpu_rng, rng = random.Generator(5), random.Generator(5)
-        expected = cpu_rng.normal(n, dtype)
-        with use(backend="emulator"), cuda.emulation(check=True, seed=n):
-            got = rng.normal(n, dtype)
-        assert rng.counter == cpu_rng.counter and got.dtype == dtype
-        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+        rng, where = random.Generator(5, stream=2**63), 2**63 << 64
+        with cuda.emulation(check=True, seed=n):
+            uniform = cuda_random.uniform_1_blocks(5, where, n, dtype)
+            np.testing.assert_array_equal(uniform, rng.uniform(n, dtype))
+            normals = cuda_random.normal_1_blocks(5, where + rng.counter, n, dtype)
+        assert uniform.dtype == normals.dtype == dtype
+        np.testing.assert_allclose(normals, rng.normal(n, dtype), rtol=tolerance, atol=tolerance)
 
 
 @given(SEEDS, st.sampled_from(["uniform", "normal"]), st.sampled_from(FLOATS),
-       st.integers(0, 2**64 - 1), st.integers(2**64 - 5, 2**64), st.integers(0, 20))  # fmt: skip
-def test_numbers_of_a_counter(seed, name, dtype, key, counter, n):
-    rungs_agree(name, seed, key, counter, n, dtype)
+       st.integers(0, 2**64 - 1), st.integers(2**64 - 5, 2**64), st.integers(0, 20),
+       st.sampled_from([None, 0, 3, 2**40]))  # fmt: skip
+def test_numbers_of_a_counter_that_has_moved(seed, name, dtype, key, counter, n, by):
+    moved = None if by is None else np.array([by])
+    rungs_agree(name, seed, key, counter, n, dtype, moved=moved)
+    if by is not None:
+        with cuda.emulation(check=True, seed=seed):
+            words = cuda_random.words(key, counter, n, moved=moved)
+        np.testing.assert_array_equal(words, random.philox_words(key, counter + by, n))
 
 
 @given(SEEDS, st.sampled_from(FLOATS), shapes(0, 3), st.sampled_from([0.1, 0.5, 0.9]))
 def test_dropout(seed, dtype, shape, p):
     x = np.random.default_rng(seed).standard_normal(shape).astype(dtype)
     rungs_agree("dropout", seed, x, p, 7, 2**64 - 1)
+    rungs_agree("dropout", seed, x, p, 7, 2**64 - 1, moved=np.array([2]))
 
 
 def test_dropout_drops_what_it_drops_on_the_cpu_in_both_passes():
     x = Tensor(normal(np.float64, 9, 31), requires_grad=True)
     expected = F.dropout(x, 0.3, rng=random.Generator(6))
     (slope,) = grad(expected.sum(), [x])
+    y = cuda_random.dropout_1_fused(x.data, 0.3, 6, 0)
+    np.testing.assert_array_equal(y, expected.data)
+    ones = np.ones_like(x.data)
+    np.testing.assert_array_equal(cuda_random.dropout_1_fused(ones, 0.3, 6, 0), slope.data)
+    assert 0.1 < (slope.data == 0).mean() < 0.5
+
+
+def test_large_draws_of_a_generator_have_the_same_bits_as_on_the_cpu():
+    n = random.COMPILED_FROM + 3
     with use(backend="emulator"):
-        y = F.dropout(x, 0.3, rng=random.Generator(6))
-        (g,) = grad(y.sum(), [x])
-    np.testing.assert_array_equal(y.data, expected.data)
-    np.testing.assert_array_equal(g.data, slope.data)
-    assert 0.1 < (g.data == 0).mean() < 0.5
+        words = random.Generator(3, stream=2**63).words(n)
+    np.testing.assert_array_equal(words, random.Generator(3, stream=2**63).words(n))
 
 
 # ---------------------------------------------------------------- through minigen's functions
@@ -379,7 +375,6 @@ GRADIENTS = {
         lambda x: F.cross_entropy(x, Tensor(TARGET), ignore_index=-1, reduction="sum"),
         [(4, 5)],
     ),
-    "dropout": (lambda x: F.dropout(x, 0.4, rng=random.Generator(2)), [(5, 7)]),
     "embedding": (lambda w: F.embedding(WORDS, w), [(6, 5)]),
     "gelu": (F.gelu, [(3, 7)]),
     "gelu by tanh": (lambda x: F.gelu(x, "tanh"), [(3, 7)]),
@@ -411,6 +406,34 @@ def test_sums_have_the_same_bits_under_every_seed(name, monkeypatch):
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+# ---------------------------------------------------------------- what cannot be left out
+@pytest.mark.parametrize(
+    "file, right, wrong, kinds",
+    [
+        ("team.cuh", "    __syncthreads();\n    value = of_warp[0];", "    value = of_warp[0];",
+         {"race", "uninitialised"}),
+        ("team.cuh", "    __syncthreads();  // all have read", "    // all have read", {"race"}),
+        ("loss.cu", "if (row >= rows) return;\n  x +=", "x +=", {"out-of-bounds"}),
+    ],
+)  # fmt: skip
+def test_what_holds_a_team_together_cannot_be_left_out(tmp_path, file, right, wrong, kinds):
+    """Either barrier of a sum over a block, or the bound of the rows: softmax without it."""
+    for name in ("team.cuh", "loss.cu"):
+        text = (SOURCES / name).read_text()
+        if name == file:
+            assert right in text
+            text = text.replace(right, wrong)
+        (tmp_path / name).write_text(text)
+    short = file == "loss.cu"
+    x = normal(np.float32, 3, 5) if short else normal(np.float32, 1, 1028)
+    y, kernel = np.zeros_like(x), f"softmax_1_rows_{'warp' if short else 'block'}_f32"
+    for seed in range(5):
+        module = emulator.load(tmp_path / "loss.cu", check=True, seed=seed)
+        with pytest.raises(emulator.KernelError) as caught:
+            getattr(module, kernel)[1, 256](x, y, *x.shape)
+        assert caught.value.kind in kinds, caught.value
 
 
 # ---------------------------------------------------------------- 16 bytes at a time, side by side

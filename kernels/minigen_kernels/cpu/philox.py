@@ -21,7 +21,7 @@ LOW, SHIFT = U(0xFFFFFFFF), U(32)
 M0, M1, W0, W1 = U(0xD2511F53), U(0xCD9E8D57), U(0x9E3779B9), U(0xBB67AE85)
 
 
-def philox_1_blocks(key: int, counter: int, n: int, like: Array | None = None) -> Array:
+def philox_1_blocks(key: int, counter: int, n: int) -> Array:
     """The first n words (uint32) of blocks counter, counter + 1, … of the key: see random.py."""
     words = empty((-(-n // 4), 4), np.uint32)
     low, high = U(counter & MASK64), U((counter >> 64) & MASK64)

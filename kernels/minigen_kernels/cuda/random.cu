@@ -24,18 +24,24 @@ __device__ __forceinline__ uint4 philox(unsigned long long key, Counter counter)
   return c;
 }
 
-// The counter `by` blocks on, with the carry from its lower half.
-__device__ __forceinline__ Counter after(Counter counter, long long by) {
-  unsigned long long low = counter.low + by;
-  return {low, counter.high + (low < counter.low)};
+// The words of the block that is `by` blocks on, with the carry from the counter's lower half. A
+// captured launch is replayed with the arguments that it had; so how many blocks have been drawn
+// since then may be read from memory: moved, or null.
+__device__ __forceinline__ uint4 words_after(unsigned long long key, Counter counter,
+                                             const long long* moved, unsigned long long by) {
+  if (moved) by += (unsigned long long)*moved;
+  counter.high += counter.low + by < by;
+  counter.low += by;
+  return philox(key, counter);
 }
 
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
 
 // words (blocks, 4): the blocks counter, counter + 1, ...; 16 bytes from each thread, here and below.
-KERNEL philox_1_blocks(unsigned long long key, Counter counter, uint4* words, long long blocks) {
+KERNEL philox_1_blocks(unsigned long long key, Counter counter, const long long* moved,
+                       uint4* words, long long blocks) {
   long long block = (long long)blockIdx.x * THREADS + threadIdx.x;
-  if (block < blocks) words[block] = philox(key, after(counter, block));
+  if (block < blocks) words[block] = words_after(key, counter, moved, block);
 }
 
 // ---------------------------------------------------------------- uniform numbers in [0, 1)
@@ -47,18 +53,18 @@ __device__ __forceinline__ double uniform53(unsigned low, unsigned high) {
   return (((unsigned long long)high << 32 | low) >> 11) * 1.1102230246251565e-16;
 }
 
-KERNEL uniform_1_blocks_f32(unsigned long long key, Counter counter, float4* values,
-                            long long blocks) {
+KERNEL uniform_1_blocks_f32(unsigned long long key, Counter counter, const long long* moved,
+                            float4* values, long long blocks) {
   long long block = (long long)blockIdx.x * THREADS + threadIdx.x;
   if (block >= blocks) return;
-  uint4 c = philox(key, after(counter, block));
+  uint4 c = words_after(key, counter, moved, block);
   values[block] = make_float4(uniform24(c.x), uniform24(c.y), uniform24(c.z), uniform24(c.w));
 }
-KERNEL uniform_1_blocks_f64(unsigned long long key, Counter counter, double2* values,
-                            long long blocks) {
+KERNEL uniform_1_blocks_f64(unsigned long long key, Counter counter, const long long* moved,
+                            double2* values, long long blocks) {
   long long block = (long long)blockIdx.x * THREADS + threadIdx.x;
   if (block >= blocks) return;
-  uint4 c = philox(key, after(counter, block));
+  uint4 c = words_after(key, counter, moved, block);
   values[block] = make_double2(uniform53(c.x, c.y), uniform53(c.z, c.w));
 }
 
@@ -70,20 +76,20 @@ __device__ __forceinline__ double2 normal_pair(double u, double v) {
   return make_double2(radius * cos(angle), radius * sin(angle));
 }
 
-KERNEL normal_1_blocks_f32(unsigned long long key, Counter counter, float4* values,
-                           long long blocks) {
+KERNEL normal_1_blocks_f32(unsigned long long key, Counter counter, const long long* moved,
+                           float4* values, long long blocks) {
   constexpr double UNIT = 2.3283064365386963e-10;  // 2^-32
   long long block = (long long)blockIdx.x * THREADS + threadIdx.x;
   if (block >= blocks) return;
-  uint4 c = philox(key, after(counter, block));
+  uint4 c = words_after(key, counter, moved, block);
   double2 a = normal_pair(c.x * UNIT, c.y * UNIT), b = normal_pair(c.z * UNIT, c.w * UNIT);
   values[block] = make_float4((float)a.x, (float)a.y, (float)b.x, (float)b.y);
 }
-KERNEL normal_1_blocks_f64(unsigned long long key, Counter counter, double2* values,
-                           long long blocks) {
+KERNEL normal_1_blocks_f64(unsigned long long key, Counter counter, const long long* moved,
+                           double2* values, long long blocks) {
   long long block = (long long)blockIdx.x * THREADS + threadIdx.x;
   if (block >= blocks) return;
-  uint4 c = philox(key, after(counter, block));
+  uint4 c = words_after(key, counter, moved, block);
   values[block] = normal_pair(uniform53(c.x, c.y), uniform53(c.z, c.w));
 }
 
@@ -91,21 +97,22 @@ KERNEL normal_1_blocks_f64(unsigned long long key, Counter counter, double2* val
 // y[i] = x[i] scale where uniform number i is p or more, x[i] 0 elsewhere. The backward pass draws
 // the same numbers again: nothing is kept. A thread has the four elements of its block of words.
 template <class T>
-__device__ __forceinline__ void dropout_1_fused(unsigned long long key, Counter counter, float p,
-                                                T scale, const T* x, T* y, long long size) {
+__device__ __forceinline__ void dropout_1_fused(unsigned long long key, Counter counter,
+                                                const long long* moved, float p, T scale,
+                                                const T* x, T* y, long long size) {
   long long block = (long long)blockIdx.x * THREADS + threadIdx.x, first = 4 * block;
   if (first >= size) return;
-  uint4 c = philox(key, after(counter, block));
+  uint4 c = words_after(key, counter, moved, block);
   const unsigned words[4] = {c.x, c.y, c.z, c.w};
 #pragma unroll
   for (int e = 0; e < 4; e++)
     if (first + e < size) y[first + e] = x[first + e] * (uniform24(words[e]) >= p ? scale : T(0));
 }
-KERNEL dropout_1_fused_f32(unsigned long long key, Counter counter, float p, float scale,
-                           const float* x, float* y, long long size) {
-  dropout_1_fused<float>(key, counter, p, scale, x, y, size);
+KERNEL dropout_1_fused_f32(unsigned long long key, Counter counter, const long long* moved,
+                           float p, float scale, const float* x, float* y, long long size) {
+  dropout_1_fused<float>(key, counter, moved, p, scale, x, y, size);
 }
-KERNEL dropout_1_fused_f64(unsigned long long key, Counter counter, float p, double scale,
-                           const double* x, double* y, long long size) {
-  dropout_1_fused<double>(key, counter, p, scale, x, y, size);
+KERNEL dropout_1_fused_f64(unsigned long long key, Counter counter, const long long* moved,
+                           float p, double scale, const double* x, double* y, long long size) {
+  dropout_1_fused<double>(key, counter, moved, p, scale, x, y, size);
 }
