@@ -202,6 +202,14 @@ def gelu_backward(gy, x, approximate="none"):
     return gx
 
 
+def deposit(y, index, size):
+    """x[a,v,k] = Σ_{r: index[r]=v} y[a,r,k], for y (A, R, K) and index (R,) in 0 … size - 1"""
+    x = np.zeros((y.shape[0], size, y.shape[2]))
+    for r, v in enumerate(index):
+        x[:, v] += y[:, r]
+    return x.astype(y.dtype)
+
+
 def adam(
     params, grads, exp_avgs, exp_avg_sqs, *, lr, beta1, beta2, eps, weight_decay, decoupled, step
 ):
@@ -228,6 +236,36 @@ def philox(key, counter, n):
             k0, k1 = k0 + 0x9E3779B9 & m, k1 + 0xBB67AE85 & m
         words += c
     return np.array(words[:n], np.uint32)
+
+
+def uniform(key, counter, n, dtype, like=None, moved=None):
+    """u = word 2⁻³² cut to 24 bits (float32), or u = (word₀ + word₁ 2³²) 2⁻⁶⁴ to 53 (float64)"""
+    counter += 0 if moved is None else int(moved[0])
+    if np.dtype(dtype) == np.float32:
+        return np.array([(int(w) >> 8) * 2.0**-24 for w in philox(key, counter, n)], np.float32)
+    words = [int(w) for w in philox(key, counter, 2 * n)]
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return np.array([(low + (high << 32) >> 11) * 2.0**-53 for low, high in pairs], np.float64)
+
+
+def normal(key, counter, n, dtype, like=None, moved=None):
+    """r cos a, r sin a, …: r = √(-2 log(1 - u)), a = 2π v, u and v of 32 (float32) or 53 bits"""
+    counter, count = counter + (0 if moved is None else int(moved[0])), n + n % 2
+    if np.dtype(dtype) == np.float32:
+        bits = [int(w) * 2.0**-32 for w in philox(key, counter, count)]
+    else:
+        bits = list(uniform(key, counter, count, np.float64))
+    values = []
+    for u, v in zip(bits[::2], bits[1::2], strict=True):
+        r, a = math.sqrt(-2 * math.log(1 - u)), 2 * math.pi * v
+        values += [r * math.cos(a), r * math.sin(a)]
+    return np.array(values[:n], dtype)
+
+
+def dropout(x, p, key, counter, moved=None):
+    """y[i] = x[i] / (1 - p) where u[i] >= p, x[i] · 0 elsewhere; u uniform, float32"""
+    kept = uniform(key, counter, x.size, np.float32, moved=moved).reshape(x.shape) >= np.float32(p)
+    return x * (kept * x.dtype.type(1 / (1 - p)))
 
 
 def _scores(q, k, mask, is_causal, scale, b, i):

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from minigen_kernels import namespace_of
+from minigen_kernels import backend_of, namespace_of
 
 from ..function import Function
 from ..tensor import Tensor
@@ -123,21 +123,10 @@ class Deposit(Function):
         self.axis, self.index, self.size = axis, index, size
 
     def forward(self, y: Any) -> Any:
-        xp, axis = namespace_of(y), self.axis
-        x = xp.zeros((*y.shape[:axis], self.size, *y.shape[axis + 1 :]), y.dtype)
-        if not y.size:
-            return x
-        lead = (slice(None),) * axis
-        index = self.index % self.size
-        if xp is not np:
-            xp.add.at(x, (*lead, index), y)
-            return x
-        if (index[1:] < index[:-1]).any():
-            order = index.argsort(kind="stable")
-            index, y = index[order], y.take(order, axis)
-        starts = np.flatnonzero(np.concatenate(([True], index[1:] != index[:-1])))
-        x[(*lead, index[starts])] = np.add.reduceat(y, starts, axis)
-        return x
+        lead, trail = y.shape[: self.axis], y.shape[self.axis + 1 :]
+        blocks = y.reshape((math.prod(lead), y.shape[self.axis], math.prod(trail)))
+        x = backend_of(y).deposit(blocks, self.index % self.size, self.size)
+        return x.reshape((*lead, self.size, *trail))
 
     def backward(self, gx: Tensor) -> Tensor:
         return Select(self.axis, self.index)(gx)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minigen_kernels import backend_of, cuda, emulator, use
+from minigen_kernels import backend_of, cpu, cuda, emulator, use
 from minigen_kernels.cuda import LADDERS, attention, conv, gemm
 
 from minigen import functional as F
 from minigen.gradcheck import check_grad
+from tests.kernels.cuda_ladder import SEEDS, fill_new_arrays_with_garbage, rungs_agree
 from tests.kernels.ladder import FLOATS, close, largest
 from tests.kernels.needs import GXX
 from tests.kernels.test_attention import draw_case
@@ -21,35 +22,12 @@ from tests.kernels.test_conv import arrays_for, cases, left_over
 from tests.kernels.test_gemm import products
 
 pytestmark = [pytest.mark.emulator, GXX]
-SEEDS = st.integers(0, 9)
 SOURCES = Path(cuda.__file__).parent
 
 
 @pytest.fixture(autouse=True)
 def garbage(monkeypatch):
-    """New arrays are full of NaN, so that an element that nobody writes shows."""
-    for module in (gemm, conv, attention):
-        monkeypatch.setattr(
-            module, "empty", lambda shape, dtype, like=None: np.full(shape, np.nan, dtype)
-        )
-
-
-def rungs_agree(name, seed, *arguments, terms, least=0.0, **options):
-    """Every CUDA rung gives rung 0's arrays, without an alarm, and changes no input."""
-    formula, *others = LADDERS[name]
-    with np.errstate(all="ignore"):
-        expected = formula(*arguments, **options)
-    for rung in others:
-        before = [a.copy() for a in arguments if isinstance(a, np.ndarray)]
-        with cuda.emulation(check=True, seed=seed):
-            got = rung(*arguments, **options)
-        after = [a for a in arguments if isinstance(a, np.ndarray)]
-        for a, b in zip(before, after, strict=True):
-            np.testing.assert_array_equal(a, b, err_msg=f"{rung.__name__} changed its input")
-        pairs = zip(*(v if isinstance(v, tuple) else (v,) for v in (expected, got)), strict=True)
-        for e, g in pairs:
-            close(g, e, terms, rung.__name__, least)
-    return expected
+    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, attention)
 
 
 @given(SEEDS, st.sampled_from(FLOATS), products(st.sampled_from([13, 17])))
@@ -112,6 +90,16 @@ def test_convolutions_of_several_tiles():
     wide = rng.standard_normal((3, 66, 2, 3)).astype(np.float32)
     y = rng.standard_normal((5, 3, 4, 3)).astype(np.float32)
     rungs_agree("conv_transpose2d", 3, y, wide, None, terms=18, stride=(3, 2), padding=(0, 1))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_few_channels_in_more_pixels_filters_and_terms_than_a_block_takes_at_a_time(dtype):
+    rng = np.random.default_rng(0)
+    for shape, filters, kernel in [((1, 1, 19, 19), 17, 3), ((1, 3, 6, 5), 2, 5)]:
+        x = rng.standard_normal(shape).astype(dtype)
+        w = rng.standard_normal((filters, shape[1], kernel, kernel)).astype(dtype)
+        bias = rng.standard_normal(filters).astype(dtype)
+        rungs_agree("conv2d", 4, x, w, bias, terms=75, padding=(1, 1))
 
 
 def test_weight_gradients_have_the_same_bits_under_every_seed():
@@ -193,12 +181,11 @@ def test_the_backend_runs_the_rung_that_was_asked_for():
         assert backend_of(x).gemm is np.matmul
 
 
-def test_what_has_no_cuda_rung_says_so():
-    x = np.ones((2, 3), np.float32)
-    with use(backend="emulator"), pytest.raises(NotImplementedError) as caught:
-        backend_of(x).layer_norm(x, None, None, 1e-5)
-    assert "'layer_norm' has no CUDA rung" in str(caught.value)
-    assert "use(layer_norm=...)" in str(caught.value)
+def test_every_kernel_has_a_cuda_rung():
+    assert LADDERS.keys() >= cpu.LADDERS.keys()
+    assert all(len(ladder) > 1 for ladder in LADDERS.values())
+    with use(backend="emulator"), pytest.raises(NotImplementedError, match="'conv3d' has no CUDA"):
+        _ = backend_of(np.ones(1)).conv3d
 
 
 def test_other_types_are_refused():

@@ -56,6 +56,23 @@ def test_scalars_of_every_type(check):
     np.testing.assert_array_equal(out, [1, -5, 2**32 - 1, -(2**40), 1.5, 0.1, 65, 0.25, 65535])
 
 
+@MODES
+def test_a_tuple_of_arrays_is_a_struct_of_pointers(check):
+    kernel = emulator.load(SOURCE, check=check).struct_of_pointers[1, 8]
+    x, y = floats(8), np.full(8, np.nan, np.float32)
+    kernel((y, x), 8)
+    np.testing.assert_array_equal(y, x)
+    kernel((y, None), 3)
+    np.testing.assert_array_equal(y, [-1, -1, -1, *x[3:]])
+    with pytest.raises(TypeError, match="3 arrays given, but the struct has 16 bytes, which is 2"):
+        kernel((y, x, x), 8)
+    with pytest.raises(TypeError, match="argument 1 of struct_of_pointers"):
+        kernel(y, 8)
+    with pytest.raises(emulator.KernelError, match="argument 1 of struct_of_pointers") as caught:
+        kernel((y[:4].copy(), x), 8)
+    assert caught.value.kind == "out-of-bounds"
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

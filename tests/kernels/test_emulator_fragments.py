@@ -1,7 +1,9 @@
 """Tensor-core instructions lane by lane, against the tables of the PTX ISA written out here.
 
-Source: Parallel Thread Execution ISA 8.x, sections "Matrix Fragments for mma.m16n8k16 with floating
-point type", "... mma.m16n8k8" (.tf32) and "ldmatrix". There, groupID = laneid >> 2 and
+Source: NVIDIA, Parallel Thread Execution ISA 9.0, with whose text the tables were compared line by
+line: 9.7.14.5.8 "Matrix Fragments for mma.m16n8k16 with floating point type" (.f16 and .bf16; A, B,
+and C or D), 9.7.14.5.7 "Matrix Fragments for mma.m16n8k8" (.tf32), and 9.7.14.5.15 "Warp-level
+matrix load instruction: ldmatrix" (.m8n8, .b16). There, groupID = laneid >> 2 and
 threadID_in_group = laneid % 4, and each table gives (row, column) of the element i of a fragment.
 """
 

@@ -7,14 +7,14 @@ rungs have one signature. use(backend="emulator") computes with them on NumPy ar
 from __future__ import annotations
 
 from .. import reference
-from . import attention, conv, gemm
+from . import attention, conv, deposit, elementwise, gemm, loss, norm, optimizer, random
 from .launch import emulation
 
 __all__ = ["LADDERS", "emulation"]
 
 LADDERS = {
     "gemm": (reference.gemm, gemm.gemm_1_tile, gemm.gemm_2_registers),
-    "conv2d": (reference.conv2d, conv.conv2d_1_implicit),
+    "conv2d": (reference.conv2d, conv.conv2d_1_implicit, conv.conv2d_2_shallow),
     "conv_transpose2d": (reference.conv_transpose2d, conv.conv_transpose2d_1_phases),
     "conv2d_weight": (reference.conv2d_weight, conv.conv2d_weight_1_split),
     "attention": (reference.attention, attention.attention_1_online),
@@ -22,4 +22,24 @@ LADDERS = {
         reference.attention_backward,
         attention.attention_backward_1_recompute,
     ),
+    "layer_norm": (reference.layer_norm, norm.layer_norm_1_rows),
+    "layer_norm_backward": (reference.layer_norm_backward, norm.layer_norm_backward_1_rows),
+    "batch_norm": (reference.batch_norm, norm.batch_norm_1_channels),
+    "batch_norm_backward": (reference.batch_norm_backward, norm.batch_norm_backward_1_channels),
+    "softmax": (reference.softmax, loss.softmax_1_rows),
+    "softmax_backward": (reference.softmax_backward, loss.softmax_backward_1_rows),
+    "cross_entropy": (reference.cross_entropy, loss.cross_entropy_1_rows),
+    "cross_entropy_backward": (
+        reference.cross_entropy_backward,
+        loss.cross_entropy_backward_1_rows,
+    ),
+    "gelu": (reference.gelu, elementwise.gelu_1_vector),
+    "gelu_backward": (reference.gelu_backward, elementwise.gelu_backward_1_vector),
+    "deposit": (reference.deposit, deposit.deposit_1_ballots),
+    "adam": (reference.adam, optimizer.adam_1_fused),
+    "philox": (reference.philox, random.philox_1_blocks),
+    # On the CPU these are whole-array arithmetic on Philox's words: minigen_kernels.random.
+    "uniform": (reference.uniform, random.uniform_1_blocks),
+    "normal": (reference.normal, random.normal_1_blocks),
+    "dropout": (reference.dropout, random.dropout_1_fused),
 }

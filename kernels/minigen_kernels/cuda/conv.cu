@@ -4,12 +4,9 @@
 // loaded. blockIdx.x: tiles of columns of the product, y: of rows, z: groups and more, see each
 // kernel.
 // REGISTERS 128
+#include "conv.cuh"
 #include "tile.cuh"
 
-struct Conv {  // the shapes of x (N, C, H, W), w (O, C / groups, kh, kw) and y (N, O, h, w)
-  int N, C, H, W, O, kh, kw, h, w;
-  int stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
-};
 constexpr int TILE = 64;
 
 // Product of w, (O / groups) x (C / groups kh kw), and the patches of x, one column per pixel of y.

@@ -1,4 +1,4 @@
-"""The convolution trio on the GPU: which kernel of conv.cu, and how many blocks."""
+"""The convolution trio on the GPU: which kernel of conv.cu or conv_shallow.cu, how many blocks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .. import empty, geometry
 from .launch import launch, packed, suffix, tiles
 
 TILE, THREADS = 64, 256
+MOST_SHALLOW, FILTERS = 4, 16  # channels of a group for conv_shallow.cu, and filters of a thread
 PROCESSORS = 132  # of an H100 or H200: twice as many blocks keep them busy
 SHORTEST_SPLIT = 256  # terms of a sum below which it is not worth being cut
 CONV = np.dtype(
@@ -31,6 +32,26 @@ def conv2d_1_implicit(
         grid = tiles(pixels, TILE), tiles(shape[1] // groups, TILE), groups
         g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
         launch("conv.cu", kernel, grid, THREADS, packed(x), packed(w), packed(bias), y, g)
+    return y
+
+
+def conv2d_2_shallow(
+    x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """The same; few channels per group, as in a first layer, by a kernel of their own.
+
+    A thread makes a pixel of y in 16 channels: the product would be too shallow for tiles.
+    """
+    if x.ndim == 4 and x.shape[1] > MOST_SHALLOW * groups:
+        return conv2d_1_implicit(x, w, bias, stride, padding, dilation, groups)
+    shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
+    kernel = f"conv2d_2_shallow_{suffix('conv2d', x, w, bias)}"
+    y = empty(shape, x.dtype, like=x)
+    if y.size:
+        pixels = shape[0] * shape[2] * shape[3]
+        grid = tiles(pixels, THREADS), tiles(shape[1] // groups, FILTERS), groups
+        g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
+        launch("conv_shallow.cu", kernel, grid, THREADS, packed(x), packed(w), packed(bias), y, g)
     return y
 
 

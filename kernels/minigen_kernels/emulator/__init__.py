@@ -6,7 +6,8 @@
 
 The sources are those that a GPU runs, unmodified; g++ 12 or newer compiles them. A kernel is an
 `extern "C" __global__` function. Arguments are NumPy arrays and None for pointers, ints (32 bits),
-floats (float32), and NumPy scalars of their own type.
+floats (float32), NumPy scalars of their own type, structured ones for structs, and a tuple of
+arrays for a struct of pointers.
 
 Not emulated: timing, weak memory, limits of registers, wgmma, TMA, clusters, cooperative launches.
 """

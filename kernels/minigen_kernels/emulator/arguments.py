@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+POINTER_BYTES = 8
 GUARD_BYTES = 512  # on either side of an array
 ALIGNMENT = 256  # as cudaMalloc aligns
 # A signalling NaN: arithmetic on it gives a quiet one, so that even a NaN computed from a guard and
@@ -78,6 +79,15 @@ class Block:
         )
 
 
+class Pointed(NamedTuple):
+    """An array that a kernel is given, and where the kernel finds its address."""
+
+    argument: int
+    array: np.ndarray
+    parameter: Parameter
+    address: np.ndarray  # one uint64
+
+
 class Bound:
     """The arguments of one launch. `pointers` is what cuLaunchKernel takes."""
 
@@ -86,32 +96,51 @@ class Bound:
             names = ", ".join(p.name for p in wanted)
             raise TypeError(f"{kernel} takes {len(wanted)} arguments ({names}), not {len(given)}")
         self.kernel = kernel
-        self.arrays: list[tuple[int, np.ndarray, Parameter]] = []
+        self.arrays: list[Pointed] = []
         self._values: list[Any] = []
         self.pointers = (ctypes.c_void_p * max(len(given), 1))()
         for i, (parameter, value) in enumerate(zip(wanted, given, strict=True)):
             where = f"argument {i + 1} of {kernel} ({parameter.name})"
             if parameter.pointer:
-                self._add_pointer(i, parameter, value, where)
+                self._point(i, self._addresses(i, parameter, (value,), where))
+            elif parameter.kind == "s" and is_tuple_of_arrays(value):
+                self._point(i, self._struct_of_pointers(i, parameter, value, where))
             else:
                 self._point(i, scalar(parameter, value, where))
         self.blocks = self._copy_in()
 
-    def _point(self, i: int, value: Any) -> None:
+    def _point(self, i: int, value: np.ndarray) -> None:
         self._values.append(value)  # must outlive the launch
-        at = value.ctypes.data if isinstance(value, np.ndarray) else ctypes.addressof(value)
-        self.pointers[i] = at
+        self.pointers[i] = value.ctypes.data
 
-    def _add_pointer(self, i: int, parameter: Parameter, value: Any, where: str) -> None:
-        if value is None or (isinstance(value, np.ndarray) and not value.size):
-            return self._point(i, ctypes.c_void_p(None))
-        check_array(parameter, value, where)
-        self.arrays.append((i, value, parameter))
+    def _addresses(
+        self, i: int, parameter: Parameter, arrays: tuple[Any, ...], where: str
+    ) -> np.ndarray:
+        """Room for the addresses of some arrays, which _copy_in fills; 0 for None and for none."""
+        addresses = np.zeros(len(arrays), np.uint64)
+        for place, array in enumerate(arrays):
+            if array is None or (isinstance(array, np.ndarray) and not array.size):
+                continue
+            check_array(parameter, array, where)
+            self.arrays.append(Pointed(i, array, parameter, addresses[place : place + 1]))
+        return addresses
+
+    def _struct_of_pointers(
+        self, i: int, parameter: Parameter, arrays: tuple[Any, ...], where: str
+    ) -> np.ndarray:
+        """A tuple of arrays is a struct of pointers, whose types cannot be seen from here."""
+        if len(arrays) * POINTER_BYTES != parameter.size:
+            raise TypeError(
+                f"{where}: {len(arrays)} arrays given, but the struct has {parameter.size} bytes, "
+                f"which is {parameter.size / POINTER_BYTES:g} pointers"
+            )
+        writeable = all(a.flags.writeable for a in arrays if isinstance(a, np.ndarray))
+        return self._addresses(i, Parameter(True, writeable, "v", 1), arrays, where)
 
     def _copy_in(self) -> list[Block]:
         blocks: list[Block] = []
-        order = sorted(self.arrays, key=lambda entry: entry[1].ctypes.data)
-        for _, array, parameter in order:
+        for pointed in sorted(self.arrays, key=lambda p: p.array.ctypes.data):
+            array = pointed.array
             low, high = array.ctypes.data, array.ctypes.data + array.nbytes
             if blocks and low < blocks[-1].low + blocks[-1].bytes:
                 high = max(high, blocks[-1].low + blocks[-1].bytes)
@@ -120,12 +149,11 @@ class Bound:
                 blocks[-1].written = block.written
             else:
                 blocks.append(Block(low, high, array.itemsize == 8))
-            blocks[-1].written |= parameter.written
-        for i, array, _ in self.arrays:
-            block = self._block_of(array, blocks)
-            block.view(array)[...] = array
-            address = block.address + array.ctypes.data - block.low
-            self._point(i, ctypes.c_void_p(address))
+            blocks[-1].written |= pointed.parameter.written
+        for pointed in self.arrays:
+            block = self._block_of(pointed.array, blocks)
+            block.view(pointed.array)[...] = pointed.array
+            pointed.address[0] = block.address + pointed.array.ctypes.data - block.low
         for block in blocks:
             block.clean[:] = block.raw
         return blocks
@@ -137,14 +165,20 @@ class Bound:
 
     def names_of(self, block: Block) -> str:
         """The arguments that lie in a block, for messages."""
-        inside = sorted(i + 1 for i, a, _ in self.arrays if self._block_of(a, self.blocks) is block)
+        here = (p for p in self.arrays if self._block_of(p.array, self.blocks) is block)
+        inside = sorted({p.argument + 1 for p in here})
         return f"argument {' and '.join(map(str, inside))} of {self.kernel}"
 
     def copy_out(self) -> None:
         """Give the caller's arrays what the kernel has written."""
-        for _, array, parameter in self.arrays:
-            if parameter.written:
-                array[...] = self._block_of(array, self.blocks).view(array)
+        for pointed in self.arrays:
+            if pointed.parameter.written:
+                pointed.array[...] = self._block_of(pointed.array, self.blocks).view(pointed.array)
+
+
+def is_tuple_of_arrays(value: Any) -> bool:
+    """Is it the contents of a struct of pointers?"""
+    return isinstance(value, tuple) and all(a is None or isinstance(a, np.ndarray) for a in value)
 
 
 def check_array(parameter: Parameter, value: Any, where: str) -> None:

@@ -16,6 +16,13 @@ KERNEL(scalars)(double* out, bool b, int i, unsigned u, long long l, float f, do
                            (double)h};
   for (int k = 0; k < 9; k++) out[k] = values[k];
 }
+struct Pair {
+  float* y;
+  const float* x;
+};
+KERNEL(struct_of_pointers)(Pair pair, int n) {
+  if (threadIdx.x < n) pair.y[threadIdx.x] = pair.x ? pair.x[threadIdx.x] : -1;
+}
 KERNEL(indices)(int* out) {
   int block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   int thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;

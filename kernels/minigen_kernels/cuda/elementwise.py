@@ -1,0 +1,37 @@
+"""GELU on the GPU: which kernel of elementwise.cu, and how many blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import empty
+from .launch import launch, packed, suffix, tiles
+from .rows import THREADS
+
+SOURCE = "elementwise.cu"
+CHUNK = 16 * THREADS  # elements of a block
+
+
+def gelu_1_vector(x, approximate="none"):
+    """y = x Φ(x), or y = x σ(2u) with u = √(2/π) (x + 0.044715 x³), which is ½ x (1 + tanh u)."""
+    kernel = f"gelu_1_vector_{_form(approximate)}_{suffix('gelu', x)}"
+    y = empty(x.shape, x.dtype, like=x)
+    if y.size:
+        launch(SOURCE, kernel, tiles(y.size, CHUNK), THREADS, packed(x), y, np.int64(y.size))
+    return y
+
+
+def gelu_backward_1_vector(gy, x, approximate="none"):
+    """gx = gy (Φ(x) + x φ(x)), φ = Φ' the normal density; or the slope of the tanh form."""
+    kernel = f"gelu_backward_1_vector_{_form(approximate)}_{suffix('gelu_backward', gy, x)}"
+    gx = empty(x.shape, x.dtype, like=x)
+    if gx.size:
+        given = packed(gy), packed(x)
+        launch(SOURCE, kernel, tiles(gx.size, CHUNK), THREADS, *given, gx, np.int64(gx.size))
+    return gx
+
+
+def _form(approximate: str) -> str:
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu(approximate={approximate!r}): choose 'none' or 'tanh'")
+    return approximate
