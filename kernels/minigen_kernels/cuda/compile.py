@@ -6,9 +6,12 @@ spills. A cubin is kept in the user's cache folder under a hash of all that went
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,6 +74,30 @@ def compiled(source: Path, architecture: str, options: tuple[str, ...] = ()) -> 
         _write(code, made[0])
         return Cubin(made[0], usage(made[1]))
     return Cubin(code.read_bytes(), usage(log.read_text(encoding="utf-8")))
+
+
+def cubin_file(source: Path, architecture: str) -> Path:
+    """A file with the cubin, named by its contents; in a temporary folder if there is no cache."""
+    code = compiled(source, architecture).code
+    name = f"{source.stem}-{architecture}-{hashlib.sha256(code).hexdigest()[:20]}.cubin"
+    for folder in (lambda: base_folder() / "cuda", _own_folder):
+        path = folder() / name
+        if not path.exists():
+            _write(path, code)
+        if path.exists():
+            return path
+    raise CompileError(
+        f"{name} can be written neither to {base_folder()} nor to {tempfile.gettempdir()}: "
+        "set MINIGEN_CACHE to a folder that can be written to"
+    )
+
+
+@functools.cache
+def _own_folder() -> Path:
+    """A folder of this process alone, gone when it ends."""
+    folder = Path(tempfile.mkdtemp(prefix="minigen-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def usage(log: str) -> tuple[Usage, ...]:
