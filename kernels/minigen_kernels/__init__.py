@@ -21,7 +21,10 @@ if __name__ != "minigen_kernels":
     # A second copy of every module would mean two JIT caches and two settings of use().
     raise ImportError(f"import this package as 'minigen_kernels', not as '{__name__}'")
 
-__all__ = ["backend_of", "empty", "namespace_of", "on_gpu", "setting", "to_device", "use"]
+__all__ = [
+    "backend_of", "beside", "empty", "namespace_of", "on_gpu", "readable", "setting", "to_device",
+    "use",
+]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,9 +160,30 @@ def empty(shape: int | tuple[int, ...], dtype: Any, like: Any = None) -> Any:
     return np.empty(shape, dtype) if like is None else namespace_of(like).empty(shape, dtype)
 
 
+capturing = False  # set by minigen_kernels.graph, while the work of a GPU is being recorded
+
+
+def readable(array: Any) -> bool:
+    """Whether the CPU may look at the values now: not on a GPU whose work is being captured."""
+    return not (capturing and on_gpu(array))
+
+
+def beside(array: Any, like: Any) -> Any:
+    """The array where `like` is: indices, masks and tables follow the array they are used with."""
+    if on_gpu(array) == on_gpu(like):
+        return array
+    return to_device(array, f"cuda:{like.device.id}" if on_gpu(like) else "cpu")
+
+
 def to_device(array: Any, device: str) -> Any:
     """The array on "cpu", "cuda" or "cuda:i"; where it already is, it is not copied."""
     kind, _, number = device.partition(":")
+    if capturing and on_gpu(array) == (kind == "cpu"):
+        # CUDA might record the copy, and each replay would read memory that is long another's.
+        raise NotImplementedError(
+            f"a copy of an array of shape {array.shape} to {device} cannot be captured: make it "
+            "before the step, or give it to the step as an argument"
+        )
     if kind == "cpu":
         return array if isinstance(array, np.ndarray) else array.get()
     if kind != "cuda" or not (number or "0").isdecimal():

@@ -87,8 +87,9 @@ class Run(NullRun):
         options: RunOptions | None = None,
         progress: Progress | None = None,
         resume: Checkpoint | None = None,
+        device: str = "cpu",
     ):
-        super().__init__()
+        super().__init__(device=device)
         self.folder, self.info = folder, info
         self.options, self.progress = options or RunOptions(), progress or Progress()
         self.stopped: str | None = None

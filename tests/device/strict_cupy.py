@@ -1,7 +1,9 @@
 """A stand-in for CuPy on NumPy's arithmetic, stricter than CuPy: what it accepts, CuPy accepts.
 
 Its arrays are no NumPy arrays, are never converted silently, and meet NumPy arrays nowhere; only
-numbers may be mixed with them. While a stream captures, nothing may travel between host and device.
+numbers may be mixed with them. While a stream captures, nothing may travel between host and device,
+and nothing is computed: what is asked for is noted, and done at every launch of the graph, from and
+to the same memory. Until then what it makes is NaN.
 RawModule stands for the driver: a "cubin" names a .cu file, which the emulator runs, after every
 argument was laid out in bytes as CuPy does it and held to the kernel's own signature.
 
@@ -63,6 +65,7 @@ class State:
 
     capturing: Stream | None = None
     launches: list[tuple[str, tuple, tuple]] = []
+    addresses: dict[int, np.ndarray] = {}
     transfers = 0
 
 
@@ -90,15 +93,50 @@ def _outer(value: Any) -> Any:
     return ndarray(np.asarray(value)) if isinstance(value, (np.ndarray, np.generic)) else value
 
 
+def made(compute: Any, fresh: bool = True) -> Any:
+    """What compute() gives, as arrays of the device; a graph computes it anew into the same.
+
+    fresh  its memory is new (or a view), never an argument's own array.
+    """
+    with np.errstate(all="ignore"):
+        found = _outer(compute())
+    if State.capturing is not None:
+        arrays = [a._array for a in (found if isinstance(found, tuple) else (found,))
+                  if isinstance(a, ndarray)]  # fmt: skip
+        for a in arrays:
+            if fresh and a.base is None and a.dtype.kind == "f":
+                a.fill(np.nan)
+
+        def again() -> None:
+            new = compute()
+            for old, value in zip(arrays, new if isinstance(new, tuple) else (new,), strict=True):
+                if np.asarray(value).ctypes.data != old.ctypes.data:  # else a view, kept up to date
+                    old[...] = value
+
+        State.capturing.work.append(again)
+    return found
+
+
+def done(change: Any) -> None:
+    """A change in place: now, or at every launch of the graph."""
+    if State.capturing is not None:
+        State.capturing.work.append(change)
+        return
+    with np.errstate(all="ignore"):
+        change()
+
+
 def _called(f: Any, keywords: set[str], name: str) -> Any:
     def call(*args: Any, **named: Any) -> Any:
         unknown = set(named) - keywords
         if unknown:
             raise TypeError(f"{name}() got an unexpected keyword argument {sorted(unknown)[0]!r}")
         out = named.get("out")
-        with np.errstate(all="ignore"):
-            made = f(*_inner(args), **{k: _inner(v) for k, v in named.items()})
-        return out if out is not None else _outer(made)
+        inner, keys = _inner(args), {k: _inner(v) for k, v in named.items()}
+        if out is None:
+            return made(lambda: f(*inner, **keys), name not in ("ascontiguousarray", "astype"))
+        done(lambda: f(*inner, **keys))
+        return out
 
     call.__name__ = name
     return call
@@ -149,6 +187,13 @@ class ndarray:
     T = property(lambda self: ndarray(self._array.T))
     device = property(lambda self: Device(0))
 
+    @property
+    def data(self) -> Any:
+        """The address, by which the stand-in's driver finds the array again."""
+        address = self._array.ctypes.data
+        State.addresses[address] = self._array
+        return types.SimpleNamespace(ptr=address)
+
     def __repr__(self) -> str:
         return f"device({self._array!r})"
 
@@ -156,13 +201,15 @@ class ndarray:
         return len(self._array)
 
     def __iter__(self) -> Iterator[ndarray]:
-        return (ndarray(np.asarray(x)) for x in self._array)
+        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> ndarray:
-        return _outer(self._array[_index(index)])
+        where = _index(index)
+        return made(lambda: self._array[where])
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._array[_index(index)] = _inner(value)
+        where, inner = _index(index), _inner(value)
+        done(lambda: self._array.__setitem__(where, inner))
 
     def get(self) -> np.ndarray:
         _travel("get")
@@ -185,7 +232,7 @@ class ndarray:
         return self._array.tolist()
 
     def fill(self, value: Any) -> None:
-        self._array.fill(_inner(value))
+        done(lambda: self._array.fill(value))
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -220,9 +267,11 @@ def _operator(full: str, in_place: bool) -> Any:
             if isinstance(other, np.ndarray):
                 raise TypeError("Unsupported type <class 'numpy.ndarray'>")
             return NotImplemented
-        with np.errstate(all="ignore"):
-            made = getattr(np.ndarray, full)(self._array, _inner(other))
-        return made if made is NotImplemented else self if in_place else _outer(made)
+        inner, operate = _inner(other), getattr(np.ndarray, full)
+        if not in_place:
+            return made(lambda: operate(self._array, inner))
+        done(lambda: operate(self._array, inner))
+        return self
 
     return call
 
@@ -238,25 +287,26 @@ class Ufunc:
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         if not any(isinstance(a, ndarray) for a in args):
-            raise TypeError(f"cupy.{self.name} of {[type(a) for a in args]}: no array of the device")
+            raise TypeError(f"cupy.{self.name} of {[type(a) for a in args]}")
         return self._call(*args, **named)
 
     def at(self, array: ndarray, index: Any, value: Any) -> None:
         if self.name != "add" or array.dtype.name not in ADDED_AT:
             raise TypeError(f"{self.name}.at does not take {array.dtype}")
-        np.add.at(array._array, _index(index), _inner(value))
+        where, inner = _index(index), _inner(value)
+        done(lambda: np.add.at(array._array, where, inner))
 
 
 def asarray(value: Any, dtype: Any = None) -> ndarray:
     if isinstance(value, ndarray):
-        return ndarray(np.asarray(value._array, dtype))
+        return value if dtype in (None, value.dtype) else value.astype(dtype)
     _travel("asarray")  # also of a number
     return ndarray(np.array(value, dtype))
 
 
 def array(value: Any, dtype: Any = None) -> ndarray:
     if isinstance(value, ndarray):
-        return ndarray(np.array(value._array, dtype))
+        return value.astype(dtype or value.dtype)
     return asarray(value, dtype)
 
 
@@ -284,10 +334,7 @@ class Device:
 
 
 class Stream:
-    """A stream; what is done while it captures is done at once, and again by the graph's launch.
-
-    The graph replays the launches of our own kernels only, on the same memory.
-    """
+    """A stream; while it captures it notes the work."""
 
     def __init__(self, non_blocking: bool = False):
         self.non_blocking, self.ptr = non_blocking, id(self)
@@ -301,11 +348,12 @@ class Stream:
     def begin_capture(self) -> None:
         if not self.non_blocking:
             raise CaptureError("the legacy default stream cannot capture")
-        State.capturing, self._first = self, len(State.launches)
+        self.work: list[Any] = []
+        State.capturing = self
 
     def end_capture(self) -> Graph:
         State.capturing = None
-        return Graph(State.launches[self._first :])
+        return Graph(self.work)
 
     def synchronize(self) -> None:
         _travel("synchronize")
@@ -318,13 +366,16 @@ class Stream:
 
 
 class Graph:
-    """What was launched during a capture."""
+    """What was asked for during a capture, to be done at every launch."""
 
-    def __init__(self, launches: list[Any]):
-        self.launches, self.count = launches, 0
+    def __init__(self, work: list[Any]):
+        self.work, self.launches = work, 0
 
     def launch(self, stream: Any = None) -> None:
-        self.count += 1
+        self.launches += 1
+        with np.errstate(all="ignore"):
+            for work in self.work:
+                work()
 
 
 class MemoryPool:
@@ -369,7 +420,7 @@ class RawKernel:
         assert len(args) == len(parameters), (self.kernel, len(args))
         given = [_given(*pair) for pair in zip(parameters, args, strict=True)]
         State.launches.append((self.kernel.name, grid, block))
-        self.kernel[grid, block, shared_mem](*given)
+        done(lambda: self.kernel[grid, block, shared_mem](*given))
 
 
 def _given(parameter: Any, value: Any) -> Any:
@@ -379,6 +430,9 @@ def _given(parameter: Any, value: Any) -> Any:
             return value._array
         assert type(value) is np.uintp and value == 0, f"{value!r} for {parameter.name}"
         return None
+    if isinstance(value, np.ndarray) and value.dtype == np.uint64:  # a struct of pointers
+        assert value.nbytes == parameter.size
+        return tuple(State.addresses[int(a)] if a else None for a in value)
     if isinstance(value, np.ndarray):  # CuPy hands its data over
         raw = value.tobytes()
     else:
@@ -397,26 +451,26 @@ def _given(parameter: Any, value: Any) -> Any:
 
 def module() -> types.ModuleType:
     """A module that looks like cupy."""
-    made: Any = types.ModuleType("cupy")
+    built: Any = types.ModuleType("cupy")
     for name in CONSTANTS:
-        setattr(made, name, getattr(np, name))
+        setattr(built, name, getattr(np, name))
     for name in UFUNCS:
-        setattr(made, name, Ufunc(name))
+        setattr(built, name, Ufunc(name))
     for name, keywords in FUNCTIONS.items():
-        setattr(made, name, _called(getattr(np, name), keywords, name))
+        setattr(built, name, _called(getattr(np, name), keywords, name))
     for name in CREATION:
         create = _called(getattr(np, name), {"dtype"}, name)
-        setattr(made, name, create)
-    made.ndarray, made.asarray, made.array = ndarray, asarray, array
-    made.asnumpy = lambda x: x.get()
-    made.RawModule = RawModule
-    made.cuda = types.SimpleNamespace(
+        setattr(built, name, create)
+    built.ndarray, built.asarray, built.array = ndarray, asarray, array
+    built.asnumpy = lambda x: x.get()
+    built.RawModule = RawModule
+    built.cuda = types.SimpleNamespace(
         Device=Device, Stream=Stream, MemoryPool=MemoryPool, using_allocator=using_allocator,
         get_current_stream=lambda: Stream(), is_available=lambda: True,
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: 0),
     )  # fmt: skip
-    made.__version__ = "stand-in"
-    return made
+    built.__version__ = "stand-in"
+    return built
 
 
 @contextlib.contextmanager
@@ -447,6 +501,7 @@ def with_cpu_kernels(monkeypatch: Any) -> None:
     """Let the device's kernels be those of the CPU: every kernel there is, and quickly."""
     import minigen_kernels
     from minigen_kernels.cpu import LADDERS
+    from minigen_kernels.cuda import step
 
     kernels = types.SimpleNamespace(
         **{name: _on_cpu(ladder[-1]) for name, ladder in LADDERS.items()}
@@ -456,8 +511,44 @@ def with_cpu_kernels(monkeypatch: Any) -> None:
     monkeypatch.setattr(minigen_kernels, "_cupy_backend", chosen)
 
 
+    monkeypatch.setattr(step, "store", _store)
+    monkeypatch.setattr(step, "adam", _adam)
+    monkeypatch.setattr(step, "words", _words)
+
+
 def _on_cpu(kernel: Any) -> Any:
     def call(*args: Any, **named: Any) -> Any:
-        return _outer(kernel(*_inner(args), **{k: _inner(v) for k, v in named.items()}))
+        inner, keys = _inner(args), {k: _inner(v) for k, v in named.items()}
+        return made(lambda: kernel(*inner, **keys))
 
     return call
+
+
+# ---- cuda/step.py without a compiler: what its kernels do, in NumPy
+
+
+def _store(to: ndarray, values: Any) -> None:
+    for i, value in enumerate(values):
+        bits = np.float64(value).view(np.int64) if isinstance(value, float) else value
+        to._array[i] = bits
+
+
+def _adam(p: ndarray, g: ndarray, m: ndarray, v: ndarray, numbers: ndarray, *, beta1: float,
+          beta2: float, eps: float, weight_decay: float, decoupled: bool) -> None:  # fmt: skip
+    p, g, m, v, numbers = (x._array for x in (p, g, m, v, numbers))
+
+    def change() -> None:
+        pace, scale, keep = (p.dtype.type(x) for x in numbers)
+        w = p * keep if decoupled else p
+        slope = g if decoupled else g + weight_decay * w
+        m[...] = beta1 * m + (1 - beta1) * slope
+        v[...] = beta2 * v + (1 - beta2) * slope * slope
+        p[...] = w - pace * m / (np.sqrt(v * scale) + eps)
+
+    done(change)
+
+
+def _words(xp: Any, key: int, counter: int, n: int, moved: Any = None) -> ndarray:
+    from minigen_kernels.random import philox_words
+
+    return made(lambda: philox_words(key, counter + (0 if moved is None else int(moved._array)), n))

@@ -63,6 +63,17 @@ def test_structs_go_as_one_element(cupy):
         assert isinstance(packed(value), np.ndarray) and packed(value).tobytes() == both.tobytes()
 
 
+def test_a_tuple_of_arrays_goes_as_their_addresses(cupy):
+    x, y = cupy.zeros(3), cupy.zeros((2, 2))
+    addresses = packed((x, None, y, cupy.zeros(0)))
+    assert addresses.dtype == np.uint64 and addresses.tolist() == [x.data.ptr, 0, y.data.ptr, 0]
+    for other in (np.zeros(3), 1.0):
+        with pytest.raises(TypeError, match="argument 1 of kernel: a .* among pointers"):
+            packed((x, other))
+    with pytest.raises(ValueError, match="gaps"):
+        packed((cupy.zeros((4, 4))[:, ::2],))
+
+
 def test_arrays_go_as_they_are_and_empty_ones_as_null(cupy):
     x = cupy.zeros((3, 2))
     assert packed(x) is x and packed(x.T).shape == (2, 3)

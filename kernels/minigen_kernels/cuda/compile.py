@@ -65,8 +65,7 @@ def compiled(source: Path, architecture: str, options: tuple[str, ...] = ()) -> 
     nvrtc = _nvrtc()
     flags = (f"-arch={architecture}", *OPTIONS, *options)
     headers = sorted(source.parent.glob("*.cuh"))
-    version = ".".join(map(str, _checked(nvrtc, nvrtc.nvrtcVersion())))
-    stem = f"{source.stem}-{architecture}-{_hash(version, *flags, source, *headers)}"
+    stem = f"{source.stem}-{architecture}-{_hash(version(), *flags, source, *headers)}"
     code, log = (base_folder() / "cuda" / f"{stem}.{kind}" for kind in ("cubin", "log"))
     if not (code.exists() and log.exists()):
         made = _compile(nvrtc, source, headers, flags)
@@ -112,6 +111,12 @@ def usage(log: str) -> tuple[Usage, ...]:
             raise CompileError(f"NVRTC's log does not say how many registers {name} takes")
         found.append(Usage(name, int(registers[1]), spilled, int(shared[1]) if shared else 0))
     return tuple(found)
+
+
+def version() -> str:
+    """NVRTC's version; CompileError where it is missing."""
+    nvrtc = _nvrtc()
+    return ".".join(map(str, _checked(nvrtc, nvrtc.nvrtcVersion())))
 
 
 def _nvrtc() -> Any:

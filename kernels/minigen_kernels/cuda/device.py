@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,22 @@ def launch(
 
     The launch is asynchronous, as all of CuPy's.
     """
-    device = next(a for a in arguments if on_gpu(a)).device
+    device = next(a for a in flat(arguments) if on_gpu(a)).device
     with device:
         given = tuple([_packed(a, i, kernel, device.id) for i, a in enumerate(arguments)])
         function = loaded(source, kernel, architecture(device.id), device.id)
         if shared > STATIC_SHARED and function.max_dynamic_shared_size_bytes < shared:
             function.max_dynamic_shared_size_bytes = shared
         function(_three(grid), _three(block), given, shared_mem=shared)
+
+
+def flat(arguments: tuple[Any, ...]) -> Iterator[Any]:
+    """The arguments, and for a tuple, which is a struct of pointers, its arrays."""
+    for argument in arguments:
+        if type(argument) is tuple:
+            yield from argument
+        else:
+            yield argument
 
 
 @functools.cache
@@ -68,6 +78,8 @@ def _packed(value: Any, i: int, kernel: str, device: int) -> Any:
         return np.float32(value)
     if value is None:
         return NULL
+    if kind is tuple:  # a struct of pointers
+        return np.array([_address(a, i, kernel, device) for a in value], np.uint64)
     if isinstance(value, np.ndarray) and value.dtype.names and value.size == 1:
         return np.ascontiguousarray(value)
     if isinstance(value, np.void):
@@ -79,6 +91,13 @@ def _packed(value: Any, i: int, kernel: str, device: int) -> Any:
         f"argument {i + 1} of {kernel}: a {kind.__name__} {where}, and others are on a GPU; "
         "move it there first"
     )
+
+
+def _address(array: Any, i: int, kernel: str, device: int) -> int:
+    if array is not None and not on_gpu(array):
+        raise TypeError(f"argument {i + 1} of {kernel}: a {type(array).__name__} among pointers")
+    there = array is not None and array.size
+    return _checked(array, i, kernel, device).data.ptr if there else 0
 
 
 def _checked(array: Any, i: int, kernel: str, device: int) -> Any:

@@ -56,11 +56,12 @@ def launch(
 
     grid, block  an int or a tuple of up to three; shared: bytes of dynamic shared memory.
     arguments    packed arrays of one device and None for pointers, ints (32 bits), floats
-                 (float32), NumPy scalars of their own type, structured arrays of one element.
+                 (float32), NumPy scalars of their own type, structured arrays of one element,
+                 and a tuple of arrays for a struct of pointers.
     """
-    if any(map(on_gpu, arguments)):
-        from . import device
+    from . import device
 
+    if any(map(on_gpu, device.flat(arguments))):
         device.launch(FOLDER / source, kernel, grid, block, arguments, shared)
     else:
         getattr(_module(source, _emulation), kernel)[grid, block, shared](*arguments)
