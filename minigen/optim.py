@@ -270,8 +270,8 @@ class Adam(Optimizer):
             block = p if p.flags.c_contiguous else p.copy()
             adam(
                 block, packed(g), self._slot(i, "exp_avg"), self._slot(i, "exp_avg_sq"), numbers,
-                beta1=self.betas[0], beta2=self.betas[1], eps=self.eps,
-                weight_decay=self.weight_decay, decoupled=self.decoupled,
+                eps=self.eps, weight_decay=self.weight_decay, decoupled=self.decoupled,
+                beta1=self.betas[0], beta2=self.betas[1],
             )  # fmt: skip
             if block is not p:
                 p[...] = block
