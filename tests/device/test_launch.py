@@ -23,7 +23,7 @@ STRUCT = np.dtype([("rows", "i4"), ("columns", "i4")])
 @pytest.fixture
 def cupy(monkeypatch, tmp_path):
     """The stand-in; a "cubin" is the path of its source, kept in a file by its content."""
-    monkeypatch.setenv("MINIGEN_CACHE", str(tmp_path))
+    monkeypatch.setattr(nvrtc, "base_folder", lambda: tmp_path)
     asked = []
 
     def compiled(source, architecture, options=()):
