@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from . import __doc__ as overview
-from . import models
+from . import gpu, models
 
-COMMANDS = {"models": models.main}
+COMMANDS = {"models": models.main, "gpu": gpu.main}
 
 
 def main(arguments: list[str]) -> int:

@@ -88,6 +88,8 @@ def page() -> str:
     rows, pictures = [], []
     for path in sorted((HERE / "results").glob("*.json")):
         runs = _json(path)
+        if not isinstance(runs, list):  # a machine's speed, of another command
+            continue
         command = _command(runs[0])
         seeds = ", ".join(str(r["seed"]) for r in runs)
         rows.append([f"`{command}`", seeds, _figures(runs)])

@@ -26,7 +26,30 @@ def report() -> list[tuple[str, str]]:
     rows += [(f"kernel {name}", finding) for name, finding in check_kernels()]
     rows += [("speed", f"{environment.gemm_gflops():.1f} GFLOP/s (float32 matrix product)")]
     rows += [("cache", cache_finding()), ("data", str(data.data_root()))]
-    return [*rows, ("gpu", environment.missing_for_cuda() or "usable")]
+    return [*rows, *check_gpu()]
+
+
+def check_gpu() -> list[tuple[str, str]]:
+    """The GPU, its driver and CuPy, and one kernel checked on it; or what is missing."""
+    missing = environment.missing_for_cuda()
+    if missing is not None:
+        return [("gpu", missing)]
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    name = runtime.getDeviceProperties(0)["name"].decode()
+    version = runtime.driverGetVersion()
+    facts = (
+        f"{name}, compute capability {cupy.cuda.Device(0).compute_capability}, driver for CUDA "
+        f"{version // 1000}.{version % 1000 // 10}, CuPy {cupy.__version__}"
+    )
+
+    def on_gpu(*arrays: np.ndarray) -> np.ndarray:
+        a, b = (cupy.asarray(x) for x in arrays)
+        return backend_of(a).gemm(a, b).get()
+
+    a = np.linspace(-1, 2, 5 * 13, dtype=np.float32).reshape(5, 13)
+    return [("gpu", facts), ("gpu gemm", _compared(on_gpu, reference.gemm, (a, a.T.copy())))]
 
 
 def check_kernels() -> list[tuple[str, str]]:

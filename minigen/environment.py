@@ -20,6 +20,7 @@ import numpy as np
 from .errors import UsageError
 from .version import __version__
 
+DRAWN = {"philox"}  # which has a kernel of its own on a GPU, in cuda/step.py
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 PACKAGES = ("numpy", "numba", "llvmlite", "safetensors", "pillow")
 
@@ -119,7 +120,31 @@ def missing_for_cuda() -> str | None:
     major = _cuda_major()
     if importlib.util.find_spec("cupy") is None:
         return f"CuPy is not installed: pip install 'minigen[cuda{major}]'"
-    return "this version has no CUDA kernels for training yet: use --device cpu"
+    return _unusable_gpu(major) or _missing_kernels()
+
+
+def _unusable_gpu(major: int) -> str | None:
+    """What CuPy or NVRTC has against it, asked by using them."""
+    try:
+        import cupy
+        from minigen_kernels.cuda import compile as nvrtc
+
+        if not cupy.cuda.runtime.getDeviceCount():
+            return "the driver knows no GPU: use --device cpu"
+        nvrtc.version()
+    except Exception as error:  # of CUDA's many kinds; whatever it is, there is no GPU to be had
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return f"{told}: use --device cpu, or pip install 'minigen[cuda{major}]'"
+    return None
+
+
+def _missing_kernels() -> str | None:
+    from minigen_kernels import cpu, cuda
+
+    missing = sorted(set(cpu.LADDERS) - set(cuda.LADDERS) - DRAWN)
+    if missing:
+        return f"this version has no CUDA kernels for {', '.join(missing)}: use --device cpu"
+    return None
 
 
 def _cuda_major() -> int:

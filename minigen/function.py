@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from minigen_kernels import empty, namespace_of
+from minigen_kernels import empty, namespace_of, readable
 
 from . import tensor as tape
 from .tensor import Tensor
@@ -327,10 +327,11 @@ def _watching(fn: Function) -> Iterator[None]:
 
 
 def _check_finite(fn: Function, phase: str, array: Any, sources: tuple[Tensor, ...]) -> None:
-    if array.dtype.kind != "f" or np.isfinite(array).all():
+    if not readable(array) or _all_finite(array):
         return
-    what = "NaN" if np.isnan(array).any() else "infinity"
-    if phase == "forward" and what == "infinity" and any(np.isinf(x.data).any() for x in sources):
+    xp = namespace_of(array)
+    what = "NaN" if xp.isnan(array).any() else "infinity"
+    if phase == "forward" and what == "infinity" and any(_infinite(x.data) for x in sources):
         return
     was = "finite" if all(_all_finite(x.data) for x in sources) else "not finite either"
     kind = "inputs" if phase == "forward" else "incoming gradient"
@@ -341,7 +342,11 @@ def _check_finite(fn: Function, phase: str, array: Any, sources: tuple[Tensor, .
 
 
 def _all_finite(array: Any) -> bool:
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    return array.dtype.kind != "f" or bool(namespace_of(array).isfinite(array).all())
+
+
+def _infinite(array: Any) -> bool:
+    return array.dtype.kind == "f" and bool(namespace_of(array).isinf(array).any())
 
 
 def _call_site() -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from minigen_kernels import backend_of, namespace_of
+from minigen_kernels import backend_of, beside, graph, namespace_of, on_gpu
 
 from .tensor import Tensor
 
@@ -49,11 +49,14 @@ class Optimizer:
         grads  a list aligned with `params`; None leaves that parameter as it is.
         """
         pairs = self._paired([p.grad for p in self.params] if grads is None else grads)
-        for i, _ in pairs:
-            self.steps[i] += 1
+        self._count([i for i, _ in pairs], 1)
         self._update(pairs)
         for i, _ in pairs:
             self.params[i].changed()
+
+    def _count(self, kept: list[int], by: int) -> None:
+        for i in kept:
+            self.steps[i] += by
 
     def _update(self, pairs: list[tuple[int, Any]]) -> None:
         raise NotImplementedError(f"{type(self).__name__} defines no _update()")
@@ -130,7 +133,7 @@ class Optimizer:
                     f"{name}.load_state_dict: {key} has shape {np.shape(array)}, but parameter "
                     f"{index} has {data.shape}"
                 )
-            state[int(index)][slot] = namespace_of(data).array(array, data.dtype)
+            state[int(index)][slot] = beside(np.array(array, data.dtype), data)
         self.lr, self.steps, self.state = float(state_dict["lr"]), [int(s) for s in steps], state
 
 
@@ -159,16 +162,37 @@ class SGD(Optimizer):
         self.weight_decay, self.nesterov = weight_decay, nesterov
 
     def _update(self, pairs: list[tuple[int, Any]]) -> None:
+        recording = graph.recorder()
+        if recording is not None and pairs and on_gpu(pairs[0][1]):
+            self._record(pairs, recording)
+            return
         for i, g in pairs:
-            p, m = self.params[i].data, self.momentum
-            if self.weight_decay:
-                g = g + self.weight_decay * p
-            if m:
-                first = "momentum_buffer" not in self.state[i]
-                buffer = self._slot(i, "momentum_buffer")
-                buffer[...] = g if first else m * buffer + (1 - self.dampening) * g
-                g = g + m * buffer if self.nesterov else buffer
-            p -= self.lr * g
+            self._move(i, g, self.lr)
+
+    def _record(self, pairs: list[tuple[int, Any]], recording: graph.Recorder) -> None:
+        """The same for a step that is captured: lr lies in device memory."""
+        kept = [i for i, _ in pairs]
+
+        def following() -> float:
+            self._count(kept, 1)
+            return self.lr
+
+        lr = recording.number(self.lr, following, undo=lambda: self._count(kept, -1))
+        for i in kept:
+            recording.each_replay(self.params[i].changed)
+        for i, g in pairs:
+            self._move(i, g, lr.astype(g.dtype))
+
+    def _move(self, i: int, g: Any, lr: Any) -> None:
+        p, m = self.params[i].data, self.momentum
+        if self.weight_decay:
+            g = g + self.weight_decay * p
+        if m:
+            first = "momentum_buffer" not in self.state[i]
+            buffer = self._slot(i, "momentum_buffer")
+            buffer[...] = g if first else m * buffer + (1 - self.dampening) * g
+            g = g + m * buffer if self.nesterov else buffer
+        p -= lr * g
 
 
 class Adam(Optimizer):
@@ -199,7 +223,11 @@ class Adam(Optimizer):
         for i, g in pairs:
             p = self.params[i]
             groups.setdefault((self.steps[i], p.dtype, p.device), []).append((i, g))
+        recording = graph.recorder()
         for (step, *_), group in groups.items():
+            if recording is not None and on_gpu(group[0][1]):
+                self._record(group, recording)
+                continue
             targets = [self.params[i].data for i, _ in group]
             # The kernel writes in place, so it is given whole blocks of memory.
             blocks = [p if p.flags.c_contiguous else p.copy() for p in targets]
@@ -219,6 +247,35 @@ class Adam(Optimizer):
             for target, block in zip(targets, blocks, strict=True):
                 if target is not block:
                     target[...] = block
+
+    def _record(self, group: list[tuple[int, Any]], recording: graph.Recorder) -> None:
+        """The same for a step that is captured: lr and the count of steps lie in device memory."""
+        from minigen_kernels.cuda.launch import packed
+        from minigen_kernels.cuda.step import adam
+
+        kept = [i for i, _ in group]
+
+        def now() -> tuple[float, float, float]:
+            t, (beta1, beta2) = self.steps[kept[0]], self.betas
+            shrink = 1 - self.lr * self.weight_decay
+            return self.lr / (1 - beta1**t), 1 / (1 - beta2**t), shrink
+
+        def following() -> tuple[float, float, float]:
+            self._count(kept, 1)
+            return now()
+
+        numbers = recording.numbers(now(), following, lambda: self._count(kept, -1))
+        for i, g in group:
+            p = self.params[i].data
+            block = p if p.flags.c_contiguous else p.copy()
+            adam(
+                block, packed(g), self._slot(i, "exp_avg"), self._slot(i, "exp_avg_sq"), numbers,
+                eps=self.eps, weight_decay=self.weight_decay, decoupled=self.decoupled,
+                beta1=self.betas[0], beta2=self.betas[1],
+            )  # fmt: skip
+            if block is not p:
+                p[...] = block
+            recording.each_replay(self.params[i].changed)
 
 
 class AdamW(Adam):
@@ -286,15 +343,35 @@ def cosine(step: int, *, lr: float, total: int, warmup: int = 0, final: float = 
 # ---- gradients, averages
 
 
-def clip_grad_norm(grads: Grads, max_norm: float) -> tuple[list[Tensor | None], float]:
-    """(grads · min(1, max_norm / (norm + 1e-6)), norm) with norm = √(Σ g²) over all gradients."""
-    squares = [float((g.data.astype(np.float64) ** 2).sum()) for g in grads if g is not None]
+def clip_grad_norm(grads: Grads, max_norm: float) -> tuple[list[Tensor | None], Any]:
+    """(grads · min(1, max_norm / (norm + 1e-6)), norm) with norm = √(Σ g²) over all gradients.
+
+    The norm is a float; of gradients on a GPU a 0-d Tensor there, which float() fetches.
+    """
+    given = [g.data for g in grads if g is not None]
+    if given and on_gpu(given[0]):
+        return _clipped_on_gpu(grads, given, max_norm)
+    squares = [float((g.astype(np.float64) ** 2).sum()) for g in given]
     norm = math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else sum(squares)
     scale = max_norm / (norm + 1e-6)
     if scale >= 1:
         return list(grads), norm
     with np.errstate(invalid="ignore"):  # ∞ · 0: an infinite gradient becomes NaN, as in torch
         return [None if g is None else Tensor(g.data * g.dtype.type(scale)) for g in grads], norm
+
+
+def _clipped_on_gpu(
+    grads: Grads, given: list[Any], max_norm: float
+) -> tuple[list[Tensor | None], Any]:
+    """As clip_grad_norm, but the norm stays on the GPU, as a 0-d Tensor: nobody waits for it."""
+    xp = namespace_of(given[0])
+    total = xp.zeros((), np.float64)
+    for g in given:
+        total += (g.astype(np.float64) ** 2).sum()
+    norm = xp.sqrt(total)
+    scale = xp.minimum(max_norm / (norm + 1e-6), 1.0)
+    scaled = [None if g is None else Tensor(g.data * scale.astype(g.dtype)) for g in grads]
+    return scaled, Tensor(norm)
 
 
 class EMA:
@@ -312,9 +389,15 @@ class EMA:
 
     def update(self) -> None:
         """Follow the parameters by one step; call it after opt.step()."""
+        pace: Any = 1 - self.decay
+        recording = graph.recorder()
+        if recording is not None and on_gpu(next(iter(self.average.values()), None)):
+            pace = recording.number(pace, lambda: 1 - self.decay)
         for name, p in self.params.items():
             average = self.average[name]
-            average += (1 - self.decay) * (p.data - average)
+            # A number in device memory would lift the product to its own type, float64.
+            own = pace.astype(average.dtype) if on_gpu(pace) else pace
+            average += own * (p.data - average)
         for name, buffer in self.buffers.items():
             self.average[name][...] = buffer.data
 
@@ -352,7 +435,7 @@ class EMA:
                     f"EMA.load_state_dict: {name} has shape {shapes.get(name)} there, {mine} here"
                 )
         for name, average in self.average.items():
-            average[...] = namespace_of(average).asarray(state_dict[name])
+            average[...] = beside(np.asarray(state_dict[name]), average)
 
 
 def _named(source: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -364,5 +447,5 @@ def _named(source: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 def _put(tensors: dict[str, Tensor], arrays: Mapping[str, Any]) -> None:
     for name, tensor in tensors.items():
-        tensor.data[...] = arrays[name]
+        tensor.data[...] = beside(arrays[name], tensor.data)
         tensor.changed()

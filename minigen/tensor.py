@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from minigen_kernels import namespace_of
+from minigen_kernels import namespace_of, on_gpu, to_device
 
 if TYPE_CHECKING:
     from .function import Function
@@ -67,7 +67,7 @@ class Tensor:
         elif isinstance(data, Tensor):
             raise TypeError("Tensor(tensor): use tensor.detach() for a tensor off the tape")
         else:
-            array = data if hasattr(data, "__cuda_array_interface__") else np.asarray(data)
+            array = _array(data)
         if array.dtype.kind not in "fiub":
             raise TypeError(
                 f"a Tensor holds floats, integers or bools, not dtype {array.dtype}"
@@ -154,6 +154,17 @@ class Tensor:
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array: the tensor's own memory on the CPU, a copy from a GPU."""
         return self.data if isinstance(self.data, np.ndarray) else self.data.get()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """The memory, for torch.from_dlpack(tensor) and its like: shared, off the tape."""
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return self.data.__cuda_array_interface__  # of a NumPy array: AttributeError, as it should
 
     def detach(self) -> Tensor:
         """The same values (the same memory), off the tape."""
@@ -342,6 +353,15 @@ class _walking:
         global _recording, _quiet
         _recording, _quiet = self.before
         self.warnings.__exit__(*error)
+
+
+def _array(data: Any) -> Any:
+    """data as an array: CuPy's own, or its memory shared if it lies on a GPU, as torch's may."""
+    if on_gpu(data):
+        return data
+    if hasattr(data, "__cuda_array_interface__"):
+        return to_device(data, "cuda")
+    return np.asarray(data)
 
 
 def full_like(x: Tensor, value: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 `backend_of(x).conv2d(x, w, ...)` computes with the backend that x lives on. Every kernel is a
 ladder of rungs with one signature: rung 0 is the formula in plain Python, the last rung is the
-fast one. `use(...)` chooses, for a block, what NumPy arrays are computed with.
+fast one. `use(...)` chooses, for a block, what NumPy arrays are computed with, and the rung.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ if __name__ != "minigen_kernels":
     # A second copy of every module would mean two JIT caches and two settings of use().
     raise ImportError(f"import this package as 'minigen_kernels', not as '{__name__}'")
 
-__all__ = ["backend_of", "empty", "namespace_of", "setting", "to_device", "use"]
+__all__ = [
+    "backend_of", "beside", "empty", "namespace_of", "on_gpu", "readable", "setting", "to_device",
+    "use",
+]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +55,8 @@ def use(
     """Choose, for a block, what NumPy arrays are computed with.
 
     backend      "cpu" (Numba) or "emulator" (the CUDA sources, run on the CPU).
-    rung         the rung of every ladder; a ladder that is shorter gives its last rung.
+    rung         the rung of every ladder; a ladder that is shorter gives its last rung. It holds
+                 for CuPy arrays too, but for rung 0, which is a formula on NumPy arrays.
     vector_bits  128, 256 or 512: the width of the vectors that the CPU kernels are written in.
     own          kernels of your own by name, e.g. use(conv2d=my_conv2d).
     """
@@ -84,20 +88,21 @@ def use(
 def backend_of(array: Any) -> Any:
     """The kernels that compute with this kind of array, by name: backend_of(x).conv2d(...)."""
     if isinstance(array, np.ndarray):
-        return _cpu_backend(_setting)
-    if _is_cupy(array):
-        return _NoCudaRung()
+        return _numpy_backend(_setting)
+    if on_gpu(array):
+        return _cupy_backend(_setting.rung)
     raise TypeError(
         f"no kernels for {type(array).__name__}: give a NumPy array, or a CuPy array on a GPU"
     )
 
 
 @functools.lru_cache(maxsize=64)
-def _cpu_backend(choice: Setting) -> Any:
+def _numpy_backend(choice: Setting) -> Any:
     if choice.backend == "emulator":
         from .cuda import LADDERS
 
-        backend = _Emulated()
+        backend = _Missing("use(backend='emulator') cannot compute it: use backend='cpu', or give "
+                           "one of your own, use({name}=...)")  # fmt: skip
     else:
         from .cpu import LADDERS
 
@@ -110,28 +115,36 @@ def _cpu_backend(choice: Setting) -> Any:
     return backend
 
 
-class _Emulated:
-    """The CUDA kernels, on the CPU; for one that is not written yet, an error that says so."""
+@functools.lru_cache(maxsize=16)
+def _cupy_backend(rung: int | None) -> Any:
+    if rung == 0:
+        raise ValueError(
+            "use(rung=0): rung 0 is the formula on NumPy arrays, and this array is on a GPU; "
+            "choose a rung from 1 up, or move the tensors with .to('cpu')"
+        )
+    from .cuda import LADDERS
+
+    backend = _Missing("it cannot be computed on a GPU: move the tensors with .to('cpu')")
+    for name, ladder in LADDERS.items():
+        setattr(backend, name, ladder[-1 if rung is None else min(rung, len(ladder) - 1)])
+    return backend
+
+
+class _Missing:
+    """The CUDA kernels; for one that is not written yet, an error that says so by its name."""
+
+    def __init__(self, remedy: str):
+        self._remedy = remedy
 
     def __getattr__(self, name: str) -> Any:
         raise NotImplementedError(
-            f"the kernel '{name}' has no CUDA rung in this version, so use(backend='emulator') "
-            "cannot compute it: use backend='cpu', or give one of your own, "
-            f"use({name}=...)"
+            f"the kernel '{name}' has no CUDA rung in this version, so "
+            + self._remedy.format(name=name)
         )
 
 
-class _NoCudaRung:
-    """Stands where CUDA kernels will be: says so at the call, by the kernel's name."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise NotImplementedError(
-            f"the kernel '{name}' has no CUDA rung in this version: "
-            "move the tensors to the CPU with .to('cpu')"
-        )
-
-
-def _is_cupy(array: Any) -> bool:
+def on_gpu(array: Any) -> bool:
+    """Whether this is a CuPy array."""
     # Looked up rather than imported: whoever holds a CuPy array has imported CuPy already.
     cupy = sys.modules.get("cupy")
     return cupy is not None and isinstance(array, cupy.ndarray)
@@ -139,7 +152,7 @@ def _is_cupy(array: Any) -> bool:
 
 def namespace_of(array: Any) -> ModuleType:
     """numpy or cupy: the module whose functions take this array."""
-    return sys.modules["cupy"] if _is_cupy(array) else np
+    return sys.modules["cupy"] if on_gpu(array) else np
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any, like: Any = None) -> Any:
@@ -147,9 +160,30 @@ def empty(shape: int | tuple[int, ...], dtype: Any, like: Any = None) -> Any:
     return np.empty(shape, dtype) if like is None else namespace_of(like).empty(shape, dtype)
 
 
+capturing = False  # set by minigen_kernels.graph, while the work of a GPU is being recorded
+
+
+def readable(array: Any) -> bool:
+    """Whether the CPU may look at the values now: not on a GPU whose work is being captured."""
+    return not (capturing and on_gpu(array))
+
+
+def beside(array: Any, like: Any) -> Any:
+    """The array where `like` is: indices, masks and tables follow the array they are used with."""
+    if on_gpu(array) == on_gpu(like):
+        return array
+    return to_device(array, f"cuda:{like.device.id}" if on_gpu(like) else "cpu")
+
+
 def to_device(array: Any, device: str) -> Any:
     """The array on "cpu", "cuda" or "cuda:i"; where it already is, it is not copied."""
     kind, _, number = device.partition(":")
+    if capturing and on_gpu(array) == (kind == "cpu"):
+        # CUDA might record the copy, and each replay would read memory that is long another's.
+        raise NotImplementedError(
+            f"a copy of an array of shape {array.shape} to {device} cannot be captured: make it "
+            "before the step, or give it to the step as an argument"
+        )
     if kind == "cpu":
         return array if isinstance(array, np.ndarray) else array.get()
     if kind != "cuda" or not (number or "0").isdecimal():

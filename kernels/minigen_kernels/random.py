@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backend_of
+from . import backend_of, namespace_of, on_gpu, readable, to_device
 
 __all__ = ["Generator", "philox_words"]
 
@@ -111,16 +111,36 @@ class Generator:
         stream = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
         return Generator(self.seed, stream, namespace=self.namespace)
 
+    def to(self, device: str) -> Generator:
+        """This generator, drawing on "cpu" or "cuda": the same bits, from where this one stands.
+
+        One of them is to be used from here on: each counts its own draws.
+        """
+        made = Generator(self.seed, self.stream, namespace=_namespace(device))
+        made.counter = self.counter
+        return made
+
+    def following(self, array: Any) -> Generator:
+        """A view of this generator that draws where `array` is; they share one counter."""
+        return _View(self, namespace_of(array))
+
     def words(self, n: int) -> Any:
         """n random words (uint32)."""
         n = operator.index(n)
         if n < 0:
             raise ValueError(f"words({n}): a number of words is not negative")
-        start = (self.stream << 64) + self.counter
-        self.counter += -(-n // 4)
-        if n >= COMPILED_FROM and self.namespace is np:
+        return self._blocks(n, self.namespace)
+
+    def _blocks(self, n: int, xp: Any) -> Any:
+        """n words by this namespace, from the counter on, which is moved."""
+        before, blocks = self.counter, -(-n // 4)
+        self.counter += blocks
+        start = (self.stream << 64) + before
+        if xp is not np:
+            return drawn_on_gpu(self, xp, start, n)
+        if n >= COMPILED_FROM:
             return backend_of(NOTHING).philox(self.seed, start, n)
-        return philox_words(self.seed, start, n, self.namespace)
+        return philox_words(self.seed, start, n)
 
     def uniform(self, shape: Shape = (), dtype: Any = np.float32) -> Any:
         """Multiples of 2**-24 (float32: one word each) or 2**-53 (float64: two words) in [0, 1)."""
@@ -177,8 +197,8 @@ class Generator:
         A word is compared with floor(p * 2**32), so p = 0 is never and p = 1 is always.
         """
         xp, shape = self.namespace, _shape(shape)
-        p = xp.asarray(p, dtype=np.float64)
-        if not bool(((p >= 0) & (p <= 1)).all()):
+        p = xp.asarray(p, dtype=np.float64) if xp is np or on_gpu(p) else xp.full((), p)
+        if readable(p) and not bool(((p >= 0) & (p <= 1)).all()):
             raise ValueError("bernoulli(p): a probability lies between 0 and 1")
         words = self.words(math.prod(shape)).reshape(shape)
         return xp.asarray(words.astype(np.uint64) < xp.floor(p * 2.0**32).astype(np.uint64))
@@ -187,6 +207,45 @@ class Generator:
         """n words of 64 bits: the first of two 32-bit words is the lower half."""
         pairs = self.words(2 * n).reshape(n, 2).astype(np.uint64)
         return pairs[:, 0] | (pairs[:, 1] << np.uint64(32))
+
+
+class _View(Generator):
+    """Another Generator's stream, drawn in another namespace."""
+
+    def __init__(self, owner: Generator, namespace: Any) -> None:
+        self.owner, self.namespace = owner, namespace
+
+    def _blocks(self, n: int, xp: Any) -> Any:
+        return self.owner._blocks(n, xp)
+
+
+def drawn_on_gpu(generator: Generator, xp: Any, start: int, n: int) -> Any:
+    """The words by our kernel; while a step is captured, the counter lies in device memory."""
+    from . import graph
+    from .cuda import step
+
+    recorder = graph.recorder()
+    if recorder is None:
+        return step.words(xp, generator.seed, start, n)
+    before, blocks = start & MASK64, -(-n // 4)
+
+    def following() -> int:
+        """How far the counter is from where it was at the capture; and it moves on."""
+        moved = generator.counter - before
+        generator.counter += blocks
+        return moved
+
+    def undo() -> None:
+        generator.counter = before
+
+    return step.words(xp, generator.seed, start, n, recorder.number(0, following, np.int64, undo))
+
+
+def _namespace(device: str) -> Any:
+    """numpy, or cupy with a GPU that it can use."""
+    if device == "cpu":
+        return np
+    return namespace_of(to_device(np.zeros(1, np.uint32), device))
 
 
 def is_generator(rng: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..cli import out
 from ..images import write_atomically
 from ..models.limits import within
+from .device import device_for
 from .parsing import parse
 from .plan import folder_of, given_data_options, is_path, load_data
 from .sample import load_model, take_run
@@ -32,6 +33,8 @@ class Options:
     """Which part of the data set."""
     seed: int = 0
     """Of what the measurement draws."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What to compute on; auto takes a GPU if there is one that works, otherwise the CPU."""
     threads: int | None = None
     """Cores to compute with (when not given: all)."""
     json: bool = False
@@ -51,7 +54,10 @@ def main(argv: list[str]) -> int:
     from .. import environment
 
     environment.threads(options.threads)
+    device = device_for(options.device)
     module, config, model, stored = load_model(run)
+    if device != "cpu":
+        model.to(device)
     name = options.data or stored["data"]
     data = load_data(name, options.split, _data_options(options, name, stored))
     module.check(config, data.images.shape[1:])

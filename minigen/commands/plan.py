@@ -33,7 +33,7 @@ class Options:
     config: Path | None = None
     """Begin with the options of an earlier run: its config.toml."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """What to compute on; auto takes the CPU."""
+    """What to compute on; auto takes a GPU if there is one that works, otherwise the CPU."""
     threads: int | None = None
     """Cores to compute with (when not given: all)."""
     seed: int = 0

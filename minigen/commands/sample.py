@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..cli import out
 from ..errors import CheckpointError, UsageError
 from ..models.limits import within
 from ..training import checkpoint
+from .device import device_for
 from .parsing import parse
 from .plan import config_from, folder_of
 
@@ -31,6 +32,8 @@ class Options:
     """Samples in a row (when not given: as square as possible)."""
     scale: int = 2
     """Every pixel becomes so many pixels square."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What to compute on; auto takes a GPU if there is one that works, otherwise the CPU."""
     threads: int | None = None
     """Cores to compute with (when not given: all)."""
     debug: bool = False
@@ -49,7 +52,10 @@ def main(argv: list[str]) -> int:
     from .. import environment
 
     environment.threads(options.threads)
+    device = device_for(options.device)
     module, _, model, _ = load_model(run)
+    if device != "cpu":
+        model.to(device)
     pictures = np.asarray(module.sample(model, options.n, Generator(options.seed)))
     path = options.out or folder_of(run) / f"samples-{options.seed}.png"
     page = images.grid(pictures, options.columns, scale=options.scale, value_range=(-1, 1))

@@ -11,6 +11,7 @@ from .. import __version__, models, training
 from ..cli import out
 from ..errors import MinigenError, TrainingError, UsageError
 from ..training.progress import Progress, choose, duration
+from .device import device_for
 from .plan import RUNS, Options, Plan, folder_of, full_name, load_data, make_plan, slug
 
 SHARE_OF_GEMM = 0.35  # how much of the matrix product's speed a whole training step reaches
@@ -25,11 +26,11 @@ def main(argv: list[str]) -> int:
     name = argv[0].lower().replace("_", "-")
     module = models.get(name)
     plan = make_plan(name, module, argv[1:])
-    _check_device(plan.options.device)
+    device = device_for(plan.options.device)
     progress = choose(
         "quiet" if plan.options.quiet else "json" if plan.options.json else "auto"
     )
-    return _train(module, plan, ["minigen", "train", *argv], progress)
+    return _train(module, plan, ["minigen", "train", *argv], progress, device)
 
 
 def _help() -> str:
@@ -40,7 +41,9 @@ def _help() -> str:
     )  # fmt: skip
 
 
-def _train(module: Any, plan: Plan, command: list[str], progress: Progress) -> int:
+def _train(
+    module: Any, plan: Plan, command: list[str], progress: Progress, device: str
+) -> int:
     options, config = plan.options, plan.config
     from .. import environment
 
@@ -49,7 +52,7 @@ def _train(module: Any, plan: Plan, command: list[str], progress: Progress) -> i
     data = load_data(options.data, "train", plan.data_options)
     module.check(config, data.images.shape[1:])
     if options.dry_run:
-        return _dry_run(module, plan, data, progress)
+        return _dry_run(module, plan, data, device)
     fields = dataclasses.asdict(config)
     found = None
     if plan.resume is None:
@@ -57,7 +60,7 @@ def _train(module: Any, plan: Plan, command: list[str], progress: Progress) -> i
     else:
         folder = training.RunFolder.open(folder_of(plan.resume))
         found = _or_close(folder, _to_go_on_from, folder, plan, fields)
-    env = {**environment.environment(), "data": data.digest()}
+    env = {**environment.environment(), "data": data.digest(), "device": device}
     tenth = max(1, config.steps // 10)
     run_options = training.RunOptions(
         sample_every=options.sample_every or tenth,
@@ -65,9 +68,10 @@ def _train(module: Any, plan: Plan, command: list[str], progress: Progress) -> i
         max_minutes=options.max_minutes,
         keep=options.keep,
     )
-    cost = _cost(module, plan, environment)
+    cost = None if device == "cuda" else _cost(module, plan, environment)
     info = training.RunInfo(plan.model, data.name, fields, env, cost)
-    with training.Run(folder, info, run_options, progress, found) as run, _watched(options, run):
+    made = training.Run(folder, info, run_options, progress, found, device)
+    with made as run, _watched(options, run):
         folder.write_config(_to_store(plan, run_options))
         folder.write_start(command, env, run.step)
         if plan.resume is not None and found is None:
@@ -166,9 +170,9 @@ def _cost(module: Any, plan: Plan, environment: Any) -> Any:
     return text
 
 
-def _dry_run(module: Any, plan: Plan, data: Any, progress: Progress) -> int:
+def _dry_run(module: Any, plan: Plan, data: Any, device: str) -> int:
     """Two steps in memory; the second one tells the time, since the first may compile."""
-    run = _Timed(steps=2)
+    run = _Timed(2, device)
     config = dataclasses.replace(plan.config, steps=max(2, plan.config.steps))
     module.train(config, data, _rng(plan.options.seed), run)
     each = run.times[-1] - run.times[0]
@@ -184,8 +188,8 @@ def _dry_run(module: Any, plan: Plan, data: Any, progress: Progress) -> int:
 class _Timed(training.NullRun):
     """A run in memory that notes when its steps ended."""
 
-    def __init__(self, steps: int):
-        super().__init__(steps)
+    def __init__(self, steps: int, device: str):
+        super().__init__(steps, device=device)
         self.times: list[float] = []
 
     def _end_of_step(self, batch: Any) -> None:
@@ -207,12 +211,3 @@ def _say_where(run: training.Run, seconds: float, progress: Progress, options: O
         out(f"run: {folder}")
         if pictures:
             out(f"samples: {pictures[-1]}")
-
-
-def _check_device(device: str) -> None:
-    if device == "cuda":
-        from ..environment import missing_for_cuda
-
-        missing = missing_for_cuda()
-        if missing is not None:
-            raise MinigenError(f"--device cuda: {missing}")

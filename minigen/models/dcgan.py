@@ -27,6 +27,7 @@ import numpy as np
 
 from minigen import functional as F
 from minigen import nn
+from minigen.capture import captured
 from minigen.data import Batches, ImageSet
 from minigen.errors import UsageError
 from minigen.models.limits import misfit, within
@@ -186,7 +187,7 @@ def sample(model: Generator, n: int, rng: Any) -> np.ndarray:
     was_training = model.training
     model.eval()
     with no_grad():
-        images = model(noise(n, model.latent, rng)).numpy()
+        images = model(noise(n, model.latent, rng).to(model.device)).numpy()
     model.train(was_training)
     return images
 
@@ -209,13 +210,14 @@ def statistics(model: nn.Module) -> list[Tensor]:
 
 def train(config: Config, data: ImageSet, rng: Any, run: Any) -> Generator:
     """Both networks in turn, once per batch; returns the averaged generator."""
-    G = Generator(config, rng=rng.split("generator"))
-    D = Discriminator(config, rng=rng.split("discriminator"))
-    model = build(config, rng.split("generator"))  # gets the average, to sample with
+    G = Generator(config, rng=rng.split("generator")).to(run.device)
+    D = Discriminator(config, rng=rng.split("discriminator")).to(run.device)
+    model = build(config, rng.split("generator")).to(run.device)  # gets the average, to sample with
     opt_g = Adam(G.parameters(), lr=config.lr, betas=(config.beta1, config.beta2))
     opt_d = Adam(D.parameters(), lr=config.lr, betas=(config.beta1, config.beta2))
     ema = EMA(statistics(G), config.ema)
-    draws, batches = rng.split("noise"), Batches(data, config.batch, seed=rng.seed)
+    draws = rng.split("noise").to(run.device)
+    batches = Batches(data, config.batch, seed=rng.seed)
 
     def draw_fixed() -> np.ndarray:
         ema.copy_to(statistics(model))
@@ -225,10 +227,9 @@ def train(config: Config, data: ImageSet, rng: Any, run: Any) -> Generator:
         generator=G, discriminator=D, opt_g=opt_g, opt_d=opt_d, ema=ema, rng=draws, batches=batches
     )
     run.watch(draw_fixed)
-    for step, indices in run.steps(batches, config.steps):
-        opt_g.lr = opt_d.lr = learning_rate(config, step)
-        x_real = Tensor(data.take(indices).normalised())  # (N, C, H, W) in [-1, 1]
-        x_fake = G(noise(len(indices), config.latent, draws))
+
+    def both(x_real: Tensor) -> tuple[Tensor, Tensor]:
+        x_fake = G(noise(len(x_real), config.latent, draws))
         # (1) discriminator: minimise softplus(-D(x)) + softplus(D(G(z))). Real and fake images go
         # through in batches of their own, so that batch norm does not mix their statistics.
         loss_d = discriminator_loss(D(x_real), D(x_fake.detach()))
@@ -236,9 +237,14 @@ def train(config: Config, data: ImageSet, rng: Any, run: Any) -> Generator:
         # (2) generator: minimise softplus(-D(G(z)))
         loss_g = generator_loss(D(x_fake))
         opt_g.step(grad(loss_g, opt_g.params))
-        # (3) the average follows; at first faster, for the first steps are worth forgetting
-        ema.decay = min(config.ema, step / (step + 10))
-        ema.update()
+        ema.update()  # (3) the average follows
+        return loss_d, loss_g
+
+    both = captured(both, G.device, run.say)
+    for step, indices in run.steps(batches, config.steps):
+        opt_g.lr = opt_d.lr = learning_rate(config, step)
+        ema.decay = min(config.ema, step / (step + 10))  # the first steps are worth forgetting
+        loss_d, loss_g = both(Tensor(data.take(indices).normalised()))  # (N, C, H, W) in [-1, 1]
         run.log(loss_d=loss_d, loss_g=loss_g)
     ema.copy_to(statistics(model))
     return model

@@ -23,9 +23,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from minigen_kernels import empty
 
 from minigen import functional as F
 from minigen import nn
+from minigen.capture import captured
 from minigen.data import Batches, ImageSet
 from minigen.errors import UsageError
 from minigen.models.limits import misfit, within
@@ -154,20 +156,22 @@ class Cache:
 
     def __init__(self, length: int):
         self.length, self.t = length, 0
-        self.k = self.v = np.empty(0)
+        self.k: Any = None
+        self.v: Any = None
 
     def extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values (B, heads, t, d), after those of the next pixel (B, heads, 1, d)."""
         b, heads, _, d = k.shape
         if self.t == 0:
-            self.k, self.v = (np.empty((b, heads, self.length, d), k.dtype) for _ in "kv")
+            shape = (b, heads, self.length, d)
+            self.k, self.v = (empty(shape, k.dtype, k.data) for _ in "kv")
         self.k[:, :, self.t], self.v[:, :, self.t] = k.data[:, :, 0], v.data[:, :, 0]
         self.t += 1
         return Tensor(self.k[:, :, : self.t]), Tensor(self.v[:, :, : self.t])
 
 
 class ImageGPT(nn.Module):
-    """Context (B, T, 4) at positions (T,) → logits (B, T, levels) of the pixels there."""
+    """Context (B, T, 4) at places, rows and columns (T,) → logits (B, T, levels) of the pixels."""
 
     palette: Tensor  # the colours of the tokens, (levels, C) in [-1, 1]
 
@@ -186,13 +190,18 @@ class ImageGPT(nn.Module):
         self.register_buffer("palette", Tensor(grey.repeat(config.channels, 1)))
         init_weights(self, config.layers, rng)
 
-    def forward(
-        self, context: np.ndarray, positions: np.ndarray, caches: list[Cache] | None = None
-    ) -> Tensor:
+    def places(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Rows and columns (T,) of positions (T,) counted through the image."""
         rows, columns = np.divmod(positions, self.config.size)
-        h = self.row(Tensor(rows)) + self.column(Tensor(columns))  # (T, D)
+        return Tensor(rows).to(self.device), Tensor(columns).to(self.device)
+
+    def forward(
+        self, context: Tensor, places: tuple[Tensor, Tensor], caches: list[Cache] | None = None
+    ) -> Tensor:
+        rows, columns = places
+        h = self.row(rows) + self.column(columns)  # (T, D)
         for i, table in enumerate(self.token):
-            h = h + table(Tensor(np.ascontiguousarray(context[..., i])))  # (B, T, D)
+            h = h + table(context[..., i])  # (B, T, D)
         for i, block in enumerate(self.blocks):
             h = block(h, None if caches is None else caches[i])
         return self.head(self.norm(h))
@@ -214,11 +223,24 @@ def init_weights(model: ImageGPT, layers: int, rng: Any) -> None:
 
 def nats(model: ImageGPT, tokens: np.ndarray) -> Tensor:
     """-log p(x) of every image, in nats: tokens (N, h, w) → (N,)."""
-    n, h, w = tokens.shape
-    logits = model(context(tokens, model.config.levels), np.arange(h * w))  # (N, T, levels)
-    flat = logits.reshape((n * h * w, model.config.levels))
-    losses = F.cross_entropy(flat, Tensor(tokens.reshape(-1)), reduction="none")
-    return losses.reshape((n, h * w)).sum(1)
+    return nats_told(model, *told(model, tokens), model.places(np.arange(tokens[0].size)))
+
+
+def told(model: ImageGPT, tokens: np.ndarray) -> tuple[Tensor, Tensor]:
+    """What the pixels of tokens (N, h, w) are told, (N, T, 4), and what they are, (N, T)."""
+    n = len(tokens)
+    return Tensor(context(tokens, model.config.levels)), Tensor(tokens.reshape(n, -1))
+
+
+def nats_told(
+    model: ImageGPT, context: Tensor, tokens: Tensor, places: tuple[Tensor, Tensor]
+) -> Tensor:
+    """nats() of what told() gives."""
+    n, t = tokens.shape
+    logits = model(context.to(model.device), places)  # (N, T, levels)
+    flat = logits.reshape((n * t, model.config.levels))
+    losses = F.cross_entropy(flat, tokens.reshape((n * t,)), reduction="none")
+    return losses.reshape((n, t)).sum(1)
 
 
 # ---- using it
@@ -252,13 +274,17 @@ def draw(model: ImageGPT, given: np.ndarray, rng: Any, cached: bool = True) -> n
     tokens = np.zeros((n, size * size), np.int64)
     tokens[:, :known] = given
     caches = [Cache(size * size) for _ in model.blocks]
+
+    def step(seen: np.ndarray, positions: np.ndarray, caches: list[Cache] | None) -> Tensor:
+        return model(Tensor(seen).to(model.device), model.places(positions), caches)
+
     with no_grad():
         for t in range(size * size):
-            told = context(tokens.reshape(n, size, size), levels)
+            seen = context(tokens.reshape(n, size, size), levels)
             if cached:
-                logits = model(told[:, t : t + 1], np.array([t]), caches)
+                logits = step(seen[:, t : t + 1], np.array([t]), caches)
             else:
-                logits = model(told[:, : t + 1], np.arange(t + 1))
+                logits = step(seen[:, : t + 1], np.arange(t + 1), None)
             if t >= known:  # the first level at which the summed probabilities exceed u
                 p = F.softmax(logits[:, -1], -1).numpy().astype(np.float64)
                 u = rng.uniform((n, 1), np.float64)
@@ -280,21 +306,29 @@ def train(config: Config, data: ImageSet, rng: Any, run: Any) -> ImageGPT:
     model = build(config, rng.split("model"))
     some = data.images[:: max(1, len(data) // 2000)]
     model.palette.data[...] = make_palette(reduced(some, config.size), config.levels)
+    model.to(run.device)
     opt = AdamW(
         model.parameters(), config.lr, (0.9, config.beta2), weight_decay=config.weight_decay
     )
     batches = Batches(data, config.batch, seed=rng.seed)
     pixels = config.size**2
     warmup = min(config.warmup, config.steps - 1)  # a run may be as short as one likes
+    places = model.places(np.arange(pixels))
 
     run.keep(model=model, opt=opt, batches=batches)
     run.watch(lambda: sample(model, 25, rng.split("watch")))
-    for step, indices in run.steps(batches, config.steps):
-        opt.lr = cosine(step, lr=config.lr, total=config.steps, warmup=warmup)
+
+    def learn(seen: Tensor, tokens: Tensor) -> tuple[Tensor, Any]:
         # minimise -log p(x) / pixels
-        loss = nats(model, tokens_of(model, data.images[indices])).mean() / pixels
+        loss = nats_told(model, seen, tokens, places).mean() / pixels
         grads, norm = clip_grad_norm(grad(loss, opt.params), config.clip)
         opt.step(grads)
+        return loss, norm
+
+    learn = captured(learn, model.device, run.say)
+    for step, indices in run.steps(batches, config.steps):
+        opt.lr = cosine(step, lr=config.lr, total=config.steps, warmup=warmup)
+        loss, norm = learn(*told(model, tokens_of(model, data.images[indices])))
         run.log(nats_per_image=loss * pixels, gradient_norm=norm)
     return model
 

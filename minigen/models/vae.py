@@ -24,6 +24,7 @@ import numpy as np
 
 from minigen import functional as F
 from minigen import nn
+from minigen.capture import captured
 from minigen.data import Batches, ImageSet
 from minigen.errors import UsageError, did_you_mean
 from minigen.models.limits import misfit, within
@@ -143,7 +144,7 @@ class Conv(nn.Module):
 
 def reparameterize(mu: Tensor, logvar: Tensor, rng: Any) -> Tensor:
     """z = μ + σ · ε with σ = exp(½ log σ²) and ε ~ N(0, 1)."""
-    return mu + (0.5 * logvar).exp() * Tensor(rng.normal(mu.shape, mu.dtype))
+    return mu + (0.5 * logvar).exp() * Tensor(rng.normal(mu.shape, mu.dtype)).to(mu.device)
 
 
 def losses(model: Any, x: Tensor, rng: Any) -> tuple[Tensor, Tensor]:
@@ -170,13 +171,13 @@ def sample(model: Any, n: int, rng: Any) -> np.ndarray:
 def decoded(model: Any, z: Tensor) -> np.ndarray:
     """The decoder's means σ(logits) at z (N, latent), scaled to [-1, 1]."""
     with no_grad():
-        return (2 * F.sigmoid(model.decode(z)) - 1).numpy()
+        return (2 * F.sigmoid(model.decode(z.to(model.device))) - 1).numpy()
 
 
 def encoded(model: Any, images: np.ndarray) -> Tensor:
     """μ (N, latent) of images in [-1, 1]."""
     with no_grad():
-        return model.encode(Tensor((images + 1) / 2))[0]
+        return model.encode(Tensor((images + 1) / 2).to(model.device))[0]
 
 
 def reconstruct(model: Any, images: np.ndarray) -> np.ndarray:
@@ -202,19 +203,25 @@ def restore(config: Config, state: Mapping[str, Any]) -> MLP | Conv:
 
 def train(config: Config, data: ImageSet, rng: Any, run: Any) -> MLP | Conv:
     """Adam on minus the ELBO, summed over the batch."""
-    model = build(config, rng.split("model"))
+    model = build(config, rng.split("model")).to(run.device)
     opt = Adam(model.parameters(), lr=config.lr)
-    draws = rng.split("noise")
+    draws = rng.split("noise").to(run.device)
     batches = Batches(data, config.batch, seed=rng.seed, drop_last=False)
 
     run.keep(model=model, opt=opt, rng=draws, batches=batches)
     run.watch(lambda: sample(model, 100, rng.split("watch")))
-    for _, indices in run.steps(batches, config.steps):
-        x = Tensor(data.take(indices).normalised(0, 1))  # (N, C, H, W) in [0, 1]
+
+    def step(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # minimise Σ -log p(x|z) + β · KL
         reconstruction, kl = losses(model, x, draws)
         loss = reconstruction + config.beta * kl
         opt.step(grad(loss, opt.params))
+        return loss, reconstruction, kl
+
+    step = captured(step, model.device, run.say)
+    for _, indices in run.steps(batches, config.steps):
+        x = Tensor(data.take(indices).normalised(0, 1))  # (N, C, H, W) in [0, 1]
+        loss, reconstruction, kl = step(x)
         n = len(indices)
         run.log(loss=loss / n, reconstruction=reconstruction / n, kl=kl / n)
     return model
@@ -225,7 +232,7 @@ def evaluate(model: Any, data: ImageSet, rng: Any, batch: int = 500) -> dict[str
     sums = np.zeros(2)
     with no_grad():
         for start in range(0, len(data), batch):
-            x = Tensor(data.take(slice(start, start + batch)).normalised(0, 1))
+            x = Tensor(data.take(slice(start, start + batch)).normalised(0, 1)).to(model.device)
             sums += [part.item() for part in losses(model, x, rng)]
     reconstruction, kl = (float(s) for s in sums / max(len(data), 1))
     return {"test_loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}

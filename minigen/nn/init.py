@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from minigen_kernels import beside, to_device
 from minigen_kernels.random import is_generator
 
 from ..tensor import Tensor
@@ -29,7 +30,7 @@ __all__ = [
 
 
 def _set(tensor: Tensor, values: Any) -> Tensor:
-    tensor.data[...] = values
+    tensor.data[...] = beside(values, tensor.data) if hasattr(values, "strides") else values
     tensor.changed()
     return tensor
 
@@ -146,6 +147,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, *, rng: Generator | None = No
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_ needs 2 axes or more, not {tensor.shape}")
     rows, cols = tensor.shape[0], math.prod(tensor.shape[1:])
-    q, r = np.linalg.qr(rng.normal((max(rows, cols), min(rows, cols)), np.float64))
+    drawn = rng.normal((max(rows, cols), min(rows, cols)), np.float64)
+    q, r = np.linalg.qr(to_device(drawn, "cpu"))
     q = q * np.sign(np.diag(r))  # without this, Q would not be uniformly distributed
     return _set(tensor, (gain * (q if rows >= cols else q.T)).reshape(tensor.shape))

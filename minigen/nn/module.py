@@ -128,6 +128,11 @@ class Module:
         """Set evaluation mode here and below."""
         return self.train(False)
 
+    @property
+    def device(self) -> str:
+        """Where the parameters are: "cpu" or "cuda:i"; "cpu" where there are none."""
+        return next((p.device for _, p in self.named_parameters()), "cpu")
+
     def requires_grad_(self, requires_grad: bool = True) -> Any:
         """Freeze (False) or free (True) all parameters."""
         for p in self.parameters():
@@ -193,7 +198,7 @@ class Module:
             if isinstance(tensor.data, np.ndarray):
                 tensor.data[...] = array
             else:
-                tensor.data.set(np.ascontiguousarray(array, tensor.dtype))
+                tensor.data.set(np.asarray(array, tensor.dtype, order="C"))  # 0-d stays 0-d
             tensor.changed()
 
     # ---- shown as torch shows it

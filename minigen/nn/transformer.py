@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from minigen_kernels import namespace_of
 
 from .. import functional as F
 from ..tensor import Tensor
@@ -164,11 +165,12 @@ def _additive(mask: Tensor, dtype: np.dtype) -> Tensor:
     """A mask that is True where attention is forbidden, as what is added to the scores."""
     if mask.dtype.kind != "b":
         return mask
-    return F.where(mask, Tensor(np.full((), -math.inf, dtype)), Tensor(np.zeros((), dtype)))
+    xp = namespace_of(mask.data)
+    return F.where(mask, Tensor(xp.full((), -math.inf, dtype)), Tensor(xp.zeros((), dtype)))
 
 
 def _causal(q: Tensor, k: Tensor) -> Tensor:
-    return Tensor(np.tri(q.shape[2], k.shape[2], dtype=bool)).to(q.device)
+    return Tensor(namespace_of(q.data).tri(q.shape[2], k.shape[2], dtype=bool))
 
 
 Activation = str | Callable[[Tensor], Tensor]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from minigen_kernels import backend_of, namespace_of
+from minigen_kernels import backend_of, namespace_of, on_gpu
 
 from ..function import Function
 from ..tensor import Tensor, is_recording
@@ -42,7 +42,9 @@ class Masked(Function):
         self.mask = mask
 
     def forward(self, x: Any) -> Any:
-        y = namespace_of(x).asarray(x * self.mask)  # ten times as quick as a choice,
+        if on_gpu(x):
+            return namespace_of(x).where(self.mask, x, x.dtype.type(0))
+        y = np.asarray(x * self.mask)  # ten times as quick as a choice,
         total = y.sum()
         if total != total:  # but ∞ · 0 is NaN: rare, and quickly seen in the sum
             y[~self.mask] = 0

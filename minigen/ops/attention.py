@@ -12,6 +12,7 @@ from ..function import broadcast_to
 from ..tensor import Tensor
 from .choice import where
 from .fused import Fused
+from .operands import to
 from .random import dropout
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def scaled_dot_product_attention(
     )
     mask = attn_mask
     if mask is not None:
+        mask = mask if mask.device == query.device else to(mask, query.device)
         mask = _mask_rows(mask, batch, query.shape[-2], key.shape[-2], query.dtype)
     if dropout_p or (mask is not None and mask.requires_grad):
         weights = attention_weights(q, k, mask, is_causal, scale)

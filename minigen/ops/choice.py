@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from minigen_kernels import namespace_of
+from minigen_kernels import beside, namespace_of, on_gpu
 
 from ..function import Function
 from ..tensor import Tensor, full_like
@@ -116,6 +116,12 @@ def negated(x: Tensor) -> Tensor:
 # ---- choices
 
 
+def perhaps(condition: Any) -> bool:
+    """False if the condition is known to hold nowhere. A GPU is not asked: it would have to be
+    waited for, and what is done where the condition holds is right without it too."""
+    return on_gpu(condition) or bool(condition.any())
+
+
 class Where(Function):
     """z = x where the condition holds, y elsewhere"""
 
@@ -142,6 +148,7 @@ def where(condition: Any, input: Operand, other: Operand) -> Tensor:
     if c.dtype.kind != "b":
         raise TypeError(f"where: the condition is {c.dtype}, but must be bool, e.g. x > 0")
     x, y = operands(input, other)
+    c = beside(c, x.data)
     try:
         return Where(c)(x, y)
     except ValueError as error:
@@ -159,7 +166,7 @@ class Extremum(Function):
         # Chosen, not multiplied by 0: what loses has slope 0 also where gz is infinite.
         x, y = (t.data for t in self.inputs)
         tie = x == y
-        gz = where(tie, gz * 0.5, gz) if tie.any() else gz
+        gz = where(tie, gz * 0.5, gz) if perhaps(tie) else gz
         return (
             where(self.first_loses(x, y), 0.0, gz) if self.needs(0) else None,
             where(self.first_loses(y, x), 0.0, gz) if self.needs(1) else None,

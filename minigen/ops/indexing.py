@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from minigen_kernels import backend_of, namespace_of
+from minigen_kernels import backend_of, beside, namespace_of, readable
 
 from ..function import Function
 from ..tensor import Tensor
@@ -55,12 +55,15 @@ class PutItem(Function):
         return GetItem(self.index, self.basic)(gx)
 
 
-def _plain(part: Any) -> Any:
-    """One part of an index as NumPy takes it."""
+def _plain(part: Any, x: Any) -> Any:
+    """One part of an index as x takes it."""
     if isinstance(part, Tensor):
         part = part.data
-        return part.item() if part.ndim == 0 and part.dtype.kind in "iu" else part
-    return np.asarray(part, None if part else np.int64) if isinstance(part, list) else part
+        if part.ndim == 0 and part.dtype.kind in "iu":
+            return part.item()
+    elif isinstance(part, list):
+        part = np.asarray(part, None if part else np.int64)
+    return beside(part, x) if hasattr(part, "strides") else part
 
 
 def _is_basic(part: Any) -> bool:
@@ -73,14 +76,14 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     """x[index]: whole numbers, slices, None, ..., integer arrays and bool masks, as in NumPy."""
     try:
         if not isinstance(index, tuple):
-            index = _plain(index)
+            index = _plain(index, input.data)
             if _is_basic(index):
                 return GetItem(index, True)(input)
             if hasattr(index, "dtype") and index.dtype.kind in "iu" and input.ndim:
                 rows = Select(0, _in_range("", input, 0, index.reshape(-1)))(input)
                 return rows.reshape((*index.shape, *input.shape[1:]))
             return GetItem(_checked_index(index), False)(input)
-        parts = tuple([_plain(p) for p in index])
+        parts = tuple([_plain(p, input.data) for p in index])
         if all([_is_basic(p) for p in parts]):
             return GetItem(parts, True)(input)
         return GetItem(tuple([_checked_index(p) for p in parts]), False)(input)
@@ -143,13 +146,14 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
         )
     if not input.ndim:
         return index_select(input.reshape(1), 0, Tensor(data)).reshape(())
-    return Select(axis, _in_range("index_select: ", input, axis, data.reshape(-1)))(input)
+    index = _in_range("index_select: ", input, axis, beside(data.reshape(-1), input.data))
+    return Select(axis, index)(input)
 
 
 def _in_range(op: str, x: Tensor, axis: int, index: Any) -> Any:
     """The index, if the axis has such places; counted from the end where it is negative."""
     n = x.shape[axis]
-    if index.size and not (-n <= index.min() and index.max() < n):
+    if index.size and readable(index) and not (-n <= index.min() and index.max() < n):
         raise IndexError(
             f"{op}the index holds {index.min()} ... {index.max()}, but axis {axis} of a tensor of "
             f"shape {x.shape} has {n} places"
@@ -196,8 +200,8 @@ def embedding(
         raise TypeError(f"embedding: the input is {index.dtype}; convert it, e.g. .to('int64')")
     if weight.ndim != 2:
         raise ValueError(f"embedding: the weight {weight.shape} must have 2 axes, (V, D)")
-    n = weight.shape[0]
-    if index.size and not (0 <= index.min() and index.max() < n):
+    n, index = weight.shape[0], beside(index, weight.data)
+    if index.size and readable(index) and not (0 <= index.min() and index.max() < n):
         raise IndexError(
             f"embedding: the input holds {index.min()} ... {index.max()}, but a weight of shape "
             f"{weight.shape} has the rows 0 ... {n - 1}"
@@ -278,8 +282,8 @@ def _places(op: str, x: Tensor, dim: int, index: Any) -> Any:
             f"{op}: an index of shape {data.shape} does not fit a tensor of shape {x.shape} along "
             f"axis {axis}: as many axes are needed, none but axis {axis} longer than the tensor's"
         )
-    size = shape[axis] if shape else 1
-    if data.size and not (0 <= data.min() and data.max() < size):
+    size, data = shape[axis] if shape else 1, beside(data, x.data)
+    if data.size and readable(data) and not (0 <= data.min() and data.max() < size):
         raise IndexError(
             f"{op}: the index holds {data.min()} ... {data.max()}, but axis {axis} of a tensor of "
             f"shape {x.shape} has the places 0 ... {size - 1}"
@@ -319,7 +323,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if not index.size and num_classes <= 0:
         raise ValueError("one_hot: an empty tensor does not tell num_classes; give it")
     classes = num_classes if num_classes != -1 else int(index.max()) + 1
-    if index.size and not (0 <= index.min() and index.max() < classes):
+    if index.size and readable(index) and not (0 <= index.min() and index.max() < classes):
         raise ValueError(
             f"one_hot: the classes {index.min()} ... {index.max()} do not lie in "
             f"0 ... {classes - 1} (num_classes={num_classes})"

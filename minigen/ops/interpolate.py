@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from minigen_kernels import namespace_of
+from minigen_kernels import beside
 
 from ..tensor import Tensor
 from .indexing import Select
@@ -94,10 +94,9 @@ def _nearest(x: Tensor, out: tuple[int, ...], steps: list[float]) -> Tensor:
         return WindowSpread(
             Windows((out[0], out[1]), kernel, kernel, (0, 0), (1, 1), (n[0], n[1]))
         )(x)
-    xp = namespace_of(x.data)
     for axis, (m, k, step) in enumerate(zip(out, n, steps, strict=True), 2):
         index = np.floor(np.arange(m, dtype=np.float32) * np.float32(step)).astype(np.int64)
-        x = Select(axis, xp.asarray(np.minimum(index, k - 1)))(x)
+        x = Select(axis, beside(np.minimum(index, k - 1), x.data))(x)
     return x
 
 
@@ -112,6 +111,6 @@ def _between(x: Tensor, axis: int, out: int, step: float, align_corners: bool) -
     low = np.minimum(place.astype(np.int64), n - 1)
     high = np.minimum(low + 1, n - 1)
     t = np.clip(place - low, 0, 1).astype(dtype).reshape((out, *[1] * (x.ndim - 1 - axis)))
-    xp = namespace_of(x.data)
-    below, above = Select(axis, xp.asarray(low))(x), Select(axis, xp.asarray(high))(x)
-    return below * Tensor(xp.asarray(1 - t)) + above * Tensor(xp.asarray(t))
+    low, high, t, rest = (beside(a, x.data) for a in (low, high, t, 1 - t))
+    below, above = Select(axis, low)(x), Select(axis, high)(x)
+    return below * Tensor(rest) + above * Tensor(t)

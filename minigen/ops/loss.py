@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from minigen_kernels import backend_of, namespace_of
+from minigen_kernels import backend_of, beside, namespace_of, readable
 
 from ..tensor import Tensor
 from .activation import log_softmax, softplus
@@ -262,16 +262,16 @@ def _class_index(op: str, input: Tensor, target: Tensor, axis: int, ignore_index
             f"{op}: for an input of shape {input.shape} the class indices must have shape {shape} "
             f"(the input's without axis {axis}), not {target.shape}"
         )
-    xp, classes = namespace_of(target.data), input.shape[axis]
-    index = target.data.reshape(-1).astype(np.int64)
+    classes = input.shape[axis]
+    index = beside(target.data, input.data).reshape(-1).astype(np.int64)
     ignored = index == ignore_index
     wrong = ~ignored & ((index < 0) | (index >= classes))
-    if wrong.any():
+    if readable(wrong) and wrong.any():
         raise ValueError(
             f"{op}: class index {int(index[wrong][0])} is not in 0 ... {classes - 1} (axis {axis} "
             f"of the input {input.shape}) and not ignore_index={ignore_index}"
         )
-    return xp.where(ignored, -1, index)
+    return namespace_of(index).where(ignored, -1, index)
 
 
 def _weights_of(index: Any, weight: Tensor | None, x: Tensor) -> Tensor:

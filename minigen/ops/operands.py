@@ -31,7 +31,9 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         dtype = like.data.dtype
         if dtype.kind != "f":
             dtype = _common(dtype, np.asarray(value).dtype)
-        return Tensor(namespace_of(like.data).asarray(value, dtype))
+        xp = namespace_of(like.data)
+        # On a GPU filled there: a number that travels there costs more, and cannot be captured.
+        return Tensor(np.asarray(value, dtype) if xp is np else xp.full((), value, dtype))
     if hasattr(value, "dtype"):
         return Tensor(value)
     raise TypeError(

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from minigen_kernels import namespace_of
+from minigen_kernels import beside, namespace_of
 
 from ..function import Function
 from ..tensor import Tensor
 from .axes import pair_of
-from .choice import where
+from .choice import perhaps, where
 from .indexing import gather
 from .operands import floating
 
@@ -145,7 +145,7 @@ def max_pool2d(
     found = places >= 0
     flat = Tensor((places * found).reshape((*lead, out[0] * out[1])))
     y = gather(x.reshape((*lead, h * w)), -1, flat).reshape((*lead, *out))
-    if not found.all():
+    if perhaps(~found):
         y = where(Tensor(found), y, -np.inf)
     return (y, Tensor(places)) if return_indices else y
 
@@ -197,5 +197,5 @@ def avg_pool2d(
         counts.append(stop - np.maximum(start, -edge))
     if (counts[0] == counts[0][:1]).all() and (counts[1] == counts[1][:1]).all():
         return total * (1 / float(counts[0][0] * counts[1][0]))
-    xp = namespace_of(x.data)
-    return total / Tensor(xp.asarray(counts[0][:, None] * counts[1], x.dtype))
+    count = (counts[0][:, None] * counts[1]).astype(x.dtype)
+    return total / Tensor(beside(count, x.data))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from minigen_kernels import namespace_of
-from minigen_kernels.random import is_generator
+from minigen_kernels import beside, namespace_of, on_gpu
+from minigen_kernels.random import Generator, is_generator
 
 from ..tensor import Tensor
 from .operands import floating, refuse_inplace
 from .shape import sizes
-
-if TYPE_CHECKING:
-    from minigen_kernels.random import Generator
 
 __all__ = ["dropout", "rand", "rand_like", "randn", "randn_like"]
 
@@ -43,8 +40,9 @@ def dropout(
             "dropout: give the generator that decides what is dropped, rng=minigen.Generator(seed)"
         )
     drawn = _ours("dropout", rng)
-    xp = namespace_of(x.data)
-    kept = xp.asarray(drawn.uniform(x.shape, np.float32) >= p)
+    if on_gpu(x.data) and isinstance(drawn, Generator):
+        drawn = drawn.following(x.data)
+    kept = namespace_of(x.data).asarray(beside(drawn.uniform(x.shape, np.float32), x.data) >= p)
     return x * Tensor(kept * x.dtype.type(1 / (1 - p)))
 
 
@@ -67,9 +65,9 @@ def randn(*size: Any, rng: Generator, dtype: Any = np.float32) -> Tensor:
 
 def rand_like(input: Tensor, *, rng: Generator) -> Tensor:
     """As the input in shape and dtype, uniform in [0, 1)."""
-    return rand(input.shape, rng=rng, dtype=input.dtype)
+    return rand(input.shape, rng=rng, dtype=input.dtype).to(input.device)
 
 
 def randn_like(input: Tensor, *, rng: Generator) -> Tensor:
     """As the input in shape and dtype, standard normal."""
-    return randn(input.shape, rng=rng, dtype=input.dtype)
+    return randn(input.shape, rng=rng, dtype=input.dtype).to(input.device)

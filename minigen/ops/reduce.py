@@ -14,7 +14,7 @@ from minigen_kernels import namespace_of
 from ..function import Function, repeated
 from ..tensor import Tensor
 from .axes import Axes, axes_of, axis_of, either_names
-from .choice import maximum, minimum, where
+from .choice import maximum, minimum, perhaps, where
 from .elementwise import exp, sqrt
 from .indexing import gather
 from .operands import floating, to
@@ -153,7 +153,7 @@ def std(
 def root(x: Tensor) -> Tensor:
     """√x with slope 0, instead of ∞, at 0."""
     flat = x.data == 0
-    return where(flat, 0.0, sqrt(where(flat, 1.0, x))) if flat.any() else sqrt(x)
+    return where(flat, 0.0, sqrt(where(flat, 1.0, x))) if perhaps(flat) else sqrt(x)
 
 
 @either_names
@@ -359,4 +359,6 @@ def norm(input: Tensor, p: float | str = "fro", dim: Axes = None, keepdim: bool 
         raise ValueError(f"norm: p={p!r} must be 'fro', a positive number, or ±inf")
     total = sum(size**p, dim, keepdim)
     flat = total.data == 0  # where the root's slope is infinite, that of the norm is 0
-    return where(flat, 0.0, where(flat, 1.0, total) ** (1 / p)) if flat.any() else total ** (1 / p)
+    if not perhaps(flat):
+        return total ** (1 / p)
+    return where(flat, 0.0, where(flat, 1.0, total) ** (1 / p))

@@ -7,7 +7,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from minigen_kernels import empty, namespace_of
+import numpy as np
+from minigen_kernels import empty, namespace_of, on_gpu
 
 from ..function import Function, broadcast_to
 from ..tensor import Tensor
@@ -269,7 +270,14 @@ class Cat(Function):
         shape = list(xs[0].shape)
         shape[self.axis] = sum(x.shape[self.axis] for x in xs)
         out = empty(tuple(shape), xs[0].dtype, xs[0])
-        return namespace_of(out).concatenate(xs, axis=self.axis, out=out)
+        if not on_gpu(out):
+            return np.concatenate(xs, axis=self.axis, out=out)
+        start = 0  # CuPy's own takes a table of addresses along, which a graph would not keep
+        for x in xs:
+            stop = start + x.shape[self.axis]
+            out[(slice(None),) * self.axis + (slice(start, stop),)] = x
+            start = stop
+        return out
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
         gxs, start = [], 0

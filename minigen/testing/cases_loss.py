@@ -47,6 +47,11 @@ def l1_loss(draw: Any) -> Any:
     return f, arrays, lambda x, t: reduced(np.abs(x - t), how)
 
 
+def beside(x: Any, array: Any) -> Any:
+    """The array as a Tensor where x is; None for None."""
+    return None if array is None else Tensor(array).to(x.device)
+
+
 @CASES.case("binary_cross_entropy_with_logits")
 def bce(draw: Any) -> Any:
     how, shape = draw(REDUCTIONS), draw(some.shapes(1, 3, zero=False))
@@ -55,7 +60,7 @@ def bce(draw: Any) -> Any:
     pos = draw(st.none() | some.arrays(shape[-1:], some.positive))
 
     def f(x: Any, t: Any) -> Any:
-        w, p = (None if a is None else Tensor(a) for a in (weight, pos))
+        w, p = (beside(x, a) for a in (weight, pos))
         return F.binary_cross_entropy_with_logits(x, t, w, reduction=how, pos_weight=p)
 
     def right(x: Any, t: Any) -> Any:
@@ -113,7 +118,7 @@ def nll_loss(draw: Any) -> Any:
     (x, target, weight), how = _classes(draw), draw(REDUCTIONS)
 
     def f(x: Any, t: Any) -> Any:
-        return F.nll_loss(x, t, None if weight is None else Tensor(weight), reduction=how)
+        return F.nll_loss(x, t, beside(x, weight), reduction=how)
 
     return f, (x, target), lambda x, t: _averaged(*_picked(x, t, weight, -100), how)
 
@@ -123,7 +128,7 @@ def cross_entropy(draw: Any) -> Any:
     (x, target, weight), how = _classes(draw), draw(REDUCTIONS)
 
     def f(x: Any, t: Any) -> Any:
-        return F.cross_entropy(x, t, None if weight is None else Tensor(weight), reduction=how)
+        return F.cross_entropy(x, t, beside(x, weight), reduction=how)
 
     def right(x: Any, t: Any) -> Any:
         logp = log_softmax(x, min(1, x.ndim - 1))
@@ -171,7 +176,7 @@ def cross_entropy_soft(draw: Any) -> Any:
     target = draw(some.arrays(x.shape, some.between(0.1, 1)))
 
     def f(x: Any, t: Any) -> Any:
-        return F.cross_entropy(x, t, None if weight is None else Tensor(weight), reduction=how)
+        return F.cross_entropy(x, t, beside(x, weight), reduction=how)
 
     def right(x: Any, t: Any) -> Any:
         axis = min(1, x.ndim - 1)

@@ -18,10 +18,11 @@ class NullRun:
     logs     one dict per step: {"step": 1, "loss": 0.5, ...}.
     results  what result() was given.
     samples  what watch's function drew after the last step, if `draw`.
+    device   where the model is to be trained: "cpu" or "cuda".
     """
 
-    def __init__(self, steps: int | None = None, draw: bool = False):
-        self.limit, self.draw = steps, draw
+    def __init__(self, steps: int | None = None, draw: bool = False, device: str = "cpu"):
+        self.limit, self.draw, self.device = steps, draw, device
         self.step, self.total, self.seen = 0, 0, 0
         self.kept: dict[str, Any] = {}
         self.logs: list[dict[str, Any]] = []
@@ -69,6 +70,9 @@ class NullRun:
             if not math.isfinite(number):
                 raise TrainingError(f"{name} is {number} at step {self.step}{self._after_nan()}")
             self._values[name] = number
+
+    def say(self, text: str) -> None:
+        """A line for the reader; nobody reads this run's."""
 
     def _after_nan(self) -> str:
         return ""

@@ -37,7 +37,7 @@ from .signals import StopRequest
 
 GIF_FRAMES = 60
 # Of two environments; data is a digest of the pictures, which an older Pillow draws otherwise.
-COMPARED = "minigen numpy numba llvmlite pillow cpu threads vector_bits data".split()
+COMPARED = "minigen numpy numba llvmlite pillow cpu threads vector_bits data device".split()
 
 
 class Interrupted(KeyboardInterrupt):
@@ -87,8 +87,9 @@ class Run(NullRun):
         options: RunOptions | None = None,
         progress: Progress | None = None,
         resume: Checkpoint | None = None,
+        device: str = "cpu",
     ):
-        super().__init__()
+        super().__init__(device=device)
         self.folder, self.info = folder, info
         self.options, self.progress = options or RunOptions(), progress or Progress()
         self.stopped: str | None = None

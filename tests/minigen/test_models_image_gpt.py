@@ -28,7 +28,8 @@ def lively(config, seed=0, dtype=np.float64):
 def logits_of(model, tokens):
     n, h, w = tokens.shape
     with no_grad():
-        return model(gpt.context(tokens, model.config.levels), np.arange(h * w)).numpy()
+        told, _ = gpt.told(model, tokens)
+        return model(told, model.places(np.arange(h * w))).numpy()
 
 
 def test_the_number_of_parameters_by_hand():

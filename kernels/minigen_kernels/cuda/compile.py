@@ -6,9 +6,12 @@ spills. A cubin is kept in the user's cache folder under a hash of all that went
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,8 +65,7 @@ def compiled(source: Path, architecture: str, options: tuple[str, ...] = ()) -> 
     nvrtc = _nvrtc()
     flags = (f"-arch={architecture}", *OPTIONS, *options)
     headers = sorted(source.parent.glob("*.cuh"))
-    version = ".".join(map(str, _checked(nvrtc, nvrtc.nvrtcVersion())))
-    stem = f"{source.stem}-{architecture}-{_hash(version, *flags, source, *headers)}"
+    stem = f"{source.stem}-{architecture}-{_hash(version(), *flags, source, *headers)}"
     code, log = (base_folder() / "cuda" / f"{stem}.{kind}" for kind in ("cubin", "log"))
     if not (code.exists() and log.exists()):
         made = _compile(nvrtc, source, headers, flags)
@@ -71,6 +73,30 @@ def compiled(source: Path, architecture: str, options: tuple[str, ...] = ()) -> 
         _write(code, made[0])
         return Cubin(made[0], usage(made[1]))
     return Cubin(code.read_bytes(), usage(log.read_text(encoding="utf-8")))
+
+
+def cubin_file(source: Path, architecture: str) -> Path:
+    """A file with the cubin, named by its contents; in a temporary folder if there is no cache."""
+    code = compiled(source, architecture).code
+    name = f"{source.stem}-{architecture}-{hashlib.sha256(code).hexdigest()[:20]}.cubin"
+    for folder in (lambda: base_folder() / "cuda", _own_folder):
+        path = folder() / name
+        if not path.exists():
+            _write(path, code)
+        if path.exists():
+            return path
+    raise CompileError(
+        f"{name} can be written neither to {base_folder()} nor to {tempfile.gettempdir()}: "
+        "set MINIGEN_CACHE to a folder that can be written to"
+    )
+
+
+@functools.cache
+def _own_folder() -> Path:
+    """A folder of this process alone, gone when it ends."""
+    folder = Path(tempfile.mkdtemp(prefix="minigen-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def usage(log: str) -> tuple[Usage, ...]:
@@ -85,6 +111,12 @@ def usage(log: str) -> tuple[Usage, ...]:
             raise CompileError(f"NVRTC's log does not say how many registers {name} takes")
         found.append(Usage(name, int(registers[1]), spilled, int(shared[1]) if shared else 0))
     return tuple(found)
+
+
+def version() -> str:
+    """NVRTC's version; CompileError where it is missing."""
+    nvrtc = _nvrtc()
+    return ".".join(map(str, _checked(nvrtc, nvrtc.nvrtcVersion())))
 
 
 def _nvrtc() -> Any:

@@ -1,4 +1,4 @@
-"""One way to start a CUDA kernel: on NumPy arrays by the emulator.
+"""One way to start a CUDA kernel: on NumPy arrays by the emulator, on CuPy arrays by the GPU.
 
 The functions beside this file say which kernel, how many blocks and which arguments; they do not
 know what runs it.
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from .. import namespace_of, on_gpu
 
 FOLDER = Path(__file__).parent
 MOST_BLOCKS = 65535  # of a grid in y and in z
@@ -52,8 +52,19 @@ def _module(source: str, how: Emulation) -> Any:
 def launch(
     source: str, kernel: str, grid: Any, block: int, *arguments: Any, shared: int = 0
 ) -> None:
-    """Run the kernel of that name in a .cu file of this folder; arrays are changed in place."""
-    getattr(_module(source, _emulation), kernel)[grid, block, shared](*arguments)
+    """Run the kernel of that name in a .cu file of this folder; arrays are changed in place.
+
+    grid, block  an int or a tuple of up to three; shared: bytes of dynamic shared memory.
+    arguments    packed arrays of one device and None for pointers, ints (32 bits), floats
+                 (float32), NumPy scalars of their own type, structured arrays of one element,
+                 and a tuple of arrays for a struct of pointers.
+    """
+    from . import device
+
+    if any(map(on_gpu, device.flat(arguments))):
+        device.launch(FOLDER / source, kernel, grid, block, arguments, shared)
+    else:
+        getattr(_module(source, _emulation), kernel)[grid, block, shared](*arguments)
 
 
 def suffix(kernel: str, *arrays: Any) -> str:
@@ -69,7 +80,7 @@ def suffix(kernel: str, *arrays: Any) -> str:
 
 def packed(array: Any) -> Any:
     """The array with its elements side by side in C order: itself, if they are."""
-    return array if array is None else np.ascontiguousarray(array)
+    return array if array is None else namespace_of(array).ascontiguousarray(array)
 
 
 def tiles(size: int, tile: int) -> int:

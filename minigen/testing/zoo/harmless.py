@@ -41,8 +41,8 @@ BUGS = [
     Bug(
         "average-as-a-weighted-sum",
         "minigen/optim.py",
-        "average += (1 - self.decay) * (p.data - average)",
-        "average[...] = self.decay * average + (1 - self.decay) * p.data",
+        "average += own * (p.data - average)",
+        "average[...] = (1 - own) * average + own * p.data",
         ("tests/minigen/test_optim.py -k closed_form",),
         harmless=True,
     ),

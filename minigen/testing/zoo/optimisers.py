@@ -54,8 +54,8 @@ BUGS = [
     Bug(
         "moments-restored-as-zeros",
         FILE,
-        "state[int(index)][slot] = namespace_of(data).array(array, data.dtype)",
-        "state[int(index)][slot] = namespace_of(data).zeros(data.shape, data.dtype)",
+        "state[int(index)][slot] = beside(np.array(array, data.dtype), data)",
+        "state[int(index)][slot] = beside(np.zeros(data.shape, data.dtype), data)",
         (RESUME,),
     ),
     Bug(
@@ -68,8 +68,8 @@ BUGS = [
     Bug(
         "average-weighed-the-wrong-way",
         FILE,
-        "average += (1 - self.decay) * (p.data - average)",
-        "average += self.decay * (p.data - average)",
+        "average += own * (p.data - average)",
+        "average += (1 - own) * (p.data - average)",
         ("tests/minigen/test_optim.py -k closed_form",),
     ),
 ]

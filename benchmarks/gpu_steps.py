@@ -1,0 +1,245 @@
+"""Whole training steps on a GPU: ours as written and as a CUDA graph, PyTorch's eager and compiled.
+
+All take the same weights, images and noise; the first losses are compared before anything is timed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .cases import STEPS_CONV, STEPS_MLP, Case
+from .computations import batch_of
+from .gpu_clock import one_line
+from .runner import summary
+
+CASES = (STEPS_MLP[0], *STEPS_CONV, *STEPS_MLP[1:3])
+SMALLEST = Case("step_vae", "MLP VAE, batch 2", {"network": "mlp", "batch": 2})
+ALIKE = 2e-3  # of the first losses
+WARM, PIECE, ROUNDS = 5, 0.05, 7
+
+class Side:
+    """A step(): run() takes it, losses() waits and reads what the last one gave."""
+
+    def __init__(self, run: Callable[[], Any], read: Callable[[Any], list[float]], wait: Any):
+        self._run, self._read, self.wait = run, read, wait
+        self.last: Any = None
+
+    def run(self) -> None:
+        self.last = self._run()
+
+    def losses(self) -> list[float]:
+        return self._read(self.last)
+
+
+def ours(case: Case, device: str, capture: bool, wait: Callable[[], None]) -> Side:
+    """minigen's step on "cpu" or "cuda"."""
+    from minigen import Tensor, grad, optim
+    from minigen.capture import Captured
+    from minigen.models import dcgan, image_gpt, vae
+
+    from . import minigen_side
+
+    model, batch = minigen_side.build(case), batch_of(case)
+    models = model if isinstance(model, tuple) else (model,)
+    for part in models:
+        part.to(device)
+
+    def put(x: np.ndarray) -> Tensor:
+        return Tensor(x).to(device)
+
+    if case.op == "step_vae":
+        opt = optim.Adam(model.parameters(), lr=1e-3)
+
+        def step(x: Tensor, z: Tensor) -> Any:
+            noise = minigen_side.Noise(z.data)
+            reconstruction, kl = vae.losses(model, x, noise)
+            loss = reconstruction + kl
+            opt.step(grad(loss, opt.params))
+            return (loss,)
+
+        inputs = put(batch["x"]), put(batch["z"])
+    elif case.op == "step_dcgan":
+        G, D = models
+        opts = [optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999)) for m in models]
+
+        def step(x: Tensor, z: Tensor) -> Any:
+            fake = G(z)
+            loss_d = dcgan.discriminator_loss(D(x), D(fake.detach()))
+            opts[1].step(grad(loss_d, opts[1].params))
+            loss_g = dcgan.generator_loss(D(fake))
+            opts[0].step(grad(loss_g, opts[0].params))
+            return loss_d, loss_g
+
+        inputs = put(2 * batch["x"] - 1), put(batch["z"][:, :, None, None])
+    else:
+        opt = optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.01)
+        places = model.places(np.arange(model.config.size**2))
+
+        def step(told: Tensor, tokens: Tensor) -> Any:
+            loss = image_gpt.nats_told(model, told, tokens, places).mean() / tokens.shape[1]
+            grads, _ = optim.clip_grad_norm(grad(loss, opt.params), 1.0)
+            opt.step(grads)
+            return (loss,)
+
+        inputs = tuple(x.to(device) for x in image_gpt.told(model, batch["tokens"]))
+    whole = Captured(step, device, _refuse) if capture else step
+    return Side(lambda: whole(*inputs), lambda made: [float(x) for x in made], wait)
+
+
+def _refuse(reason: str) -> None:
+    raise RuntimeError(reason)
+
+
+def theirs(case: Case, compiled: bool) -> Side:
+    """PyTorch's step, TF32 off; compiled with mode "reduce-overhead", which uses CUDA graphs."""
+    import torch
+    from torch.nn import functional as F
+
+    from . import minigen_side, torch_models
+    from .torch_side import _twin
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    made, batch = minigen_side.build(case), batch_of(case)
+    layout = torch.channels_last
+
+    def put(x: np.ndarray) -> Any:
+        return torch.from_numpy(np.ascontiguousarray(x)).cuda()
+
+    def maybe(f: Any) -> Any:
+        return torch.compile(f, mode="reduce-overhead") if compiled else f
+
+    adam: dict[str, Any] = {"fused": True, "capturable": compiled}
+    if case.op == "step_vae":
+        config = minigen_side.vae.PRESETS[case.sizes["network"]]
+        model = _twin(torch_models.TorchVAE(config), made).cuda()
+        opt = torch.optim.Adam(model.parameters(), lr=1e-3, **adam)
+        x, z = put(batch["x"]), put(batch["z"])
+        value = maybe(lambda: sum(model.losses(x, z)))
+
+        def step() -> Any:
+            opt.zero_grad()
+            loss = value()
+            loss.backward()
+            opt.step()
+            return (loss,)
+    elif case.op == "step_dcgan":
+        G, D = (_twin(torch_models.Layers(m), m, layout).cuda() for m in made)
+        opts = [torch.optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999), **adam)
+                for m in (G, D)]  # fmt: skip
+        x = put(2 * batch["x"] - 1).contiguous(memory_format=layout)
+        z = put(batch["z"][:, :, None, None])
+
+        def both() -> Any:
+            fake = G(z)
+            real, false = D(x), D(fake.detach())
+            return F.softplus(-real).mean() + F.softplus(false).mean(), fake
+
+        first, second = maybe(both), maybe(lambda fake: F.softplus(-D(fake)).mean())
+
+        def step() -> Any:
+            opts[1].zero_grad()
+            loss_d, fake = first()
+            loss_d.backward()
+            opts[1].step()
+            opts[0].zero_grad()
+            loss_g = second(fake)
+            loss_g.backward()
+            opts[0].step()
+            return loss_d, loss_g
+    else:
+        model = _twin(torch_models.TorchGPT(made.config), made).cuda()
+        opt = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.01,
+                                **adam)  # fmt: skip
+        told = put(minigen_side.image_gpt.context(batch["tokens"], made.config.levels))
+        target = put(batch["tokens"]).flatten()
+
+        def entropy() -> Any:
+            with torch.device("cuda"):  # its positions are made inside
+                return F.cross_entropy(model(told).flatten(0, 1), target)
+
+        value = maybe(entropy)
+
+        def step() -> Any:
+            opt.zero_grad()
+            loss = value()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            opt.step()
+            return (loss,)
+
+    return Side(step, lambda made: [x.item() for x in made], torch.cuda.synchronize)
+
+
+def measured(
+    case: Case, device: Any, left: Callable[[], float], could_not: Callable[[str, str], None]
+) -> dict[str, dict[str, Any]]:
+    """{name: {"median", "best", "spread", "losses"}}: seconds of a step, with Python's."""
+    makers: dict[str, Callable[[], Side]] = {
+        "minigen": lambda: ours(case, "cuda", False, device.synchronize),
+        "minigen, captured": lambda: ours(case, "cuda", True, device.synchronize),
+        "torch eager": lambda: theirs(case, False),
+        "torch compile(reduce-overhead)": lambda: theirs(case, True),
+        "minigen on the CPU": lambda: ours(case, "cpu", False, lambda: None),
+    }
+    sides: dict[str, Side] = {}
+    columns: dict[str, dict[str, Any]] = {}
+    expected: list[float] | None = None
+    for name, make in makers.items():
+        try:
+            if left() < 30:
+                raise TimeoutError("no time left")
+            side = make()
+            side.run()
+            losses = side.losses()
+            expected = expected or losses
+            apart = max(abs(a - b) / max(abs(b), 1e-9)
+                        for a, b in zip(losses, expected, strict=True))  # fmt: skip
+            if not apart < ALIKE:
+                raise ArithmeticError(f"first losses {losses}, others have {expected}")
+            for _ in range(WARM):
+                side.run()
+            side.wait()
+            sides[name], columns[name] = side, {"losses": losses}
+        except Exception as error:
+            could_not(name, one_line(error))
+    for name, values in _times(sides).items():
+        columns[name] |= summary(values)
+    return columns
+
+
+def _times(sides: dict[str, Side]) -> dict[str, list[float]]:
+    """Seconds per step, in turn; a piece is some steps and one wait at its end."""
+    steps = {name: max(1, min(200, round(PIECE / max(_piece(s, 1), 1e-6))))
+             for name, s in sides.items()}  # fmt: skip
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(ROUNDS):
+        order = list(sides)
+        for name in order if number % 2 == 0 else order[::-1]:
+            times[name].append(_piece(sides[name], steps[name]))
+    return times
+
+
+def _piece(side: Side, steps: int) -> float:
+    began = time.perf_counter()
+    for _ in range(steps):
+        side.run()
+    side.wait()
+    return (time.perf_counter() - began) / steps
+
+
+def rehearsed(case: Case) -> list[float]:
+    """The losses of one step with the CUDA kernels on the CPU; as with the CPU's own kernels."""
+    from minigen_kernels import use
+
+    plain = ours(case, "cpu", False, lambda: None)
+    plain.run()
+    with use(backend="emulator"):
+        emulated = ours(case, "cpu", False, lambda: None)
+        emulated.run()
+    np.testing.assert_allclose(emulated.losses(), plain.losses(), rtol=ALIKE)
+    return emulated.losses()

@@ -1,0 +1,57 @@
+"""The kernels of step.cu: what changes between the replays of a captured step lies on the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .launch import launch, suffix, tiles
+
+THREADS, WORDS = 256, 256
+STRUCT = np.dtype([("value", "i8", (WORDS,))])
+MASK32, MASK64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+
+
+def store(to: Any, values: Sequence[int | float]) -> None:
+    """to[i] = values[i], in the order of the stream: to is int64, a float stands there as its bits.
+
+    The numbers are arguments of the launch, so they may change as soon as it has been made.
+    """
+    bits = [np.float64(v).view(np.int64) if isinstance(v, float) else np.int64(v) for v in values]
+    for start in range(0, len(bits), WORDS):
+        part = bits[start : start + WORDS]
+        words = np.zeros(1, STRUCT)
+        words["value"][0, : len(part)] = part
+        launch("step.cu", "step_numbers", 1, THREADS, to[start : start + WORDS], words, len(part))
+
+
+def adam(
+    p: Any, g: Any, m: Any, v: Any, numbers: Any, *, beta1: float, beta2: float, eps: float,
+    weight_decay: float, decoupled: bool,
+) -> None:  # fmt: skip
+    """One parameter's Adam step, with numbers = (lr/(1-β1ᵗ), 1/(1-β2ᵗ), 1 - lr·weight_decay)."""
+    if not p.size:
+        return
+    kind = p.dtype.type
+    launch(
+        "step.cu", f"step_adam_{suffix('adam', p, g, m, v)}", tiles(p.size, THREADS), THREADS,
+        p, g, m, v, np.int64(p.size), numbers, kind(beta1), kind(beta2), kind(eps),
+        kind(weight_decay), int(decoupled),
+    )  # fmt: skip
+
+
+def words(xp: Any, key: int, counter: int, n: int, moved: Any = None) -> Any:
+    """The first n words of Philox's blocks counter, counter + 1, ...; see random.philox_words.
+
+    moved  a 0-d int64 array: so many blocks further on.
+    """
+    out = xp.empty(n, np.uint32)
+    if n:
+        launch(
+            "step.cu", "step_words", tiles(tiles(n, 4), THREADS), THREADS, out, np.int64(n),
+            np.uint32(key & MASK32), np.uint32(key >> 32), np.uint64(counter & MASK64),
+            np.uint64(counter >> 64), moved,
+        )  # fmt: skip
+    return out

@@ -1,0 +1,231 @@
+"""The GPU command: what it says follows from what it found; nothing wrong is timed, and a rehearsal
+leaves no result behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from minigen_kernels import cuda
+
+import benchmarks
+from benchmarks import gpu, gpu_clock, gpu_kernels, gpu_steps
+from tests.kernels.needs import GXX
+
+RESULTS = Path(benchmarks.__file__).parent / "results"
+
+
+class Timed(gpu_clock.Rehearsal):
+    """A device whose every call takes a millisecond."""
+
+    rehearsal, name = False, "Some GPU 100"
+    cupy = types.SimpleNamespace(
+        cuda=types.SimpleNamespace(runtime=types.SimpleNamespace(runtimeGetVersion=lambda: 13000))
+    )
+    properties = {"multiProcessorCount": 1, "l2CacheSize": 1}
+
+    def timer(self, contestant, sets):
+        return lambda: 1e-3
+
+
+def contestant(name, *results, **options):
+    return gpu_clock.Contestant(name, "ours", lambda i: None, lambda: list(results), **options)
+
+
+# ---- the clock
+
+
+def test_only_what_is_right_is_timed():
+    right, missed = [np.arange(1.0, 5.0)], []
+    columns = gpu_clock.measured(
+        Timed(),
+        [
+            contestant("right", right[0] * (1 + 1e-7)),
+            contestant("wrong", right[0] * 1.01),
+            contestant("coarse", right[0] * 1.01, tolerance=0.1),
+            contestant("unfinished", np.array([1, 2, 3, np.nan])),
+            contestant("short", right[0][:2]),
+            gpu_clock.Contestant("broken", "ours", print, lambda: 1 / 0),
+        ],
+        right, 1e-5, 2, lambda name, why: missed.append((name, why)),
+    )  # fmt: skip
+    assert set(columns) == {"right", "coarse"}
+    assert all(column["median"] == 1e-3 for column in columns.values())
+    assert [name for name, _ in missed] == ["wrong", "unfinished", "short", "broken"]
+    assert missed[0][1].startswith("ArithmeticError: wrong: off by 1.0e-02")
+
+
+def test_what_a_kernel_leaves_unwritten_is_seen():
+    from minigen_kernels.cuda import gemm
+
+    with gpu_clock.filled_with_nan():
+        assert np.isnan(gemm.empty((2, 2), np.float32)).all()
+        assert gemm.empty(2, np.int64).dtype == np.int64
+    assert not hasattr(gemm.empty, "__wrapped__") and gemm.empty.__module__ == "minigen_kernels"
+
+
+def test_buffers_together_are_larger_than_the_cache():
+    device = object.__new__(gpu_clock.Gpu)
+    for size in (1e3, 1e6, 1e7, 1e8, 1e10):
+        sets = device.sets(size)
+        assert 2 <= sets <= gpu_clock.MOST_SETS
+        assert sets == gpu_clock.MOST_SETS or sets * size >= 4 * gpu_clock.L2_BYTES
+
+
+# ---- the cases
+
+
+@pytest.mark.parametrize("case", [*gpu_kernels.CASES, *gpu_kernels.SMALLEST],
+                         ids=lambda case: f"{case.kernel} {case.name}")  # fmt: skip
+def test_a_case_says_what_it_computes(case):
+    assert case.peers and case.bytes > 0 and case.flop >= 0
+    assert all(peer.settings.isupper() or peer.settings in ("fp32", "tf32") for peer in case.peers)
+    assert len({peer.name for peer in case.peers}) == len(case.peers)
+
+
+@pytest.mark.parametrize("case", gpu_kernels.SMALLEST, ids=lambda case: case.kernel)
+def test_the_right_answer_is_that_of_the_formula(case):
+    """Ours and the first peer of each case compute one thing, in float64, on the CPU."""
+    torch = pytest.importorskip("torch")
+    right = gpu_kernels.right_answer(case, gpu_clock.Rehearsal())
+    wide = {n: torch.from_numpy(x.astype(np.float64) if x.dtype.kind == "f" else x)
+            for n, x in case.draw(0).items()}  # fmt: skip
+    found = case.peers[0].compute(torch, wide)
+    assert gpu_clock.error_norm([found.numpy()], right) < 1e-12
+
+
+# ---- the command
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr("builtins.print", lambda *words: lines.append(" ".join(map(str, words))))
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--rehearse", "--out", "x.json"], "writes nothing"), (["--only", "nothing"], "the parts")],
+)
+def test_options_that_make_no_sense(arguments, told, capsys):
+    with pytest.raises(SystemExit):
+        gpu.main(arguments)
+    assert told in capsys.readouterr().err
+
+
+def test_without_a_gpu_it_says_so(said, monkeypatch):
+    monkeypatch.setattr(gpu_clock, "Gpu", lambda: 1 / 0)
+    assert gpu.main([]) == 1
+    assert said[-1].startswith("no GPU to measure on: ZeroDivisionError")
+    assert said[-1].endswith("--rehearse")
+
+
+def fake_parts(monkeypatch, **parts):
+    for name in gpu.PARTS:
+        monkeypatch.setitem(gpu.RUN, name, parts.get(name, lambda session, device: None))
+
+
+def test_a_part_that_breaks_does_not_take_the_others_with_it(said, monkeypatch, tmp_path):
+    def broken(session, device):
+        raise OSError("out of memory")
+
+    def found(session, device):
+        session.found["kernels"] = [KERNEL]
+
+    monkeypatch.setattr(gpu_clock, "Gpu", Timed)
+    fake_parts(monkeypatch, baselines=broken, kernels=found)
+    path = tmp_path / "some.json"
+    assert gpu.main(["--out", str(path)]) == 0
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert result["kernels"] == [KERNEL] and result["machine"]["gpu"] == "Some GPU 100"
+    assert result["could_not"] == [{"what": "baselines", "why": "OSError: out of memory"}]
+    page = said[-1]  # the table comes last
+    assert "gemm 4×4×4" in page and "- baselines: OSError: out of memory" in page
+    assert "1 ms ±1%" in page and "0.50" in page and "fp32" in page
+
+
+COLUMNS = {
+    "gemm_1": {"error": 1e-7, "note": "", "median": 2e-3, "best": 2e-3, "spread": 0.02},
+    "cuBLAS": {"error": 1e-7, "note": "fp32", "median": 1e-3, "best": 1e-3, "spread": 0.01},
+}
+KERNEL = {"kernel": "gemm", "name": "4×4×4", "flop": 128.0, "bytes": 192.0, "L2-warm": True,
+          "columns": COLUMNS}  # fmt: skip
+
+
+def test_a_result_goes_beside_the_others_under_the_gpu_s_name(said, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu_clock, "Gpu", Timed)
+    monkeypatch.setattr(gpu, "__file__", str(tmp_path / "gpu.py"))
+    fake_parts(monkeypatch)
+    assert gpu.main(["--only", "kernels"]) == 0  # of a part, so that README is left alone
+    assert [p.name for p in (tmp_path / "results").iterdir()] == ["some-gpu-100.json"]
+
+
+def test_a_failed_test_or_a_wrong_kernel_fails_the_command(said, monkeypatch):
+    fake_parts(monkeypatch, tests=lambda session, device: session.found.update(
+        tests={"counts": {"failed": 1}, "failed": ["tests/x.py::test_y"], "timed_out": False,
+               "skip_reason": "", "tail": ""}))  # fmt: skip
+    assert gpu.main(["--rehearse"]) == 1
+    assert "FAILED:\n- tests/x.py::test_y" in said[-1]
+    fake_parts(monkeypatch, kernels=lambda session, device: session.missed(
+        "gemm", "ArithmeticError: wrong: off by 1"))  # fmt: skip
+    assert gpu.main(["--rehearse"]) == 1
+
+
+def test_when_the_time_is_up_the_rest_is_named(said, monkeypatch):
+    for name in ("tests", "sanitizer", "baselines", "steps"):
+        monkeypatch.setitem(gpu.RUN, name, lambda session, device: None)
+    assert gpu.main(["--rehearse", "--minutes", "0"]) == 0
+    for case in gpu_kernels.SMALLEST:
+        assert f"- {case.kernel} {case.name}: no time left" in said[-1]
+
+
+def test_pytest_s_last_words_are_understood(monkeypatch):
+    text = ("..sF\nFAILED tests/a.py::test_b - assert 1\nSKIPPED [2] tests/a.py:3: needs a GPU\n"
+            "1 failed, 2 passed, 2 skipped in 0.1s\n")  # fmt: skip
+    done = types.SimpleNamespace(stdout=text, stderr="")
+    monkeypatch.setattr(gpu.subprocess, "run", lambda *a, **k: done)
+    found = gpu._pytest([], 1.0)
+    assert found["counts"] == {"failed": 1, "passed": 2, "skipped": 2}
+    assert found["failed"] == ["tests/a.py::test_b - assert 1"]
+    assert found["skip_reason"] == "needs a GPU"
+
+
+@pytest.mark.emulator
+@GXX
+def test_a_rehearsal_checks_every_rung_and_leaves_nothing(said, monkeypatch):
+    before = {p: p.stat().st_mtime_ns for p in RESULTS.iterdir()}
+    monkeypatch.setitem(gpu.RUN, "tests", lambda session, device: None)  # found by the suite itself
+    assert gpu.main(["--rehearse", "--minutes", "60"]) == 0
+    assert {p: p.stat().st_mtime_ns for p in RESULTS.iterdir()} == before
+    page = said[-1]
+    assert page.startswith("REHEARSAL by the emulator: results are checked, nothing is measured.")
+    assert " ms" not in page and "FLOP" not in page
+    for case in gpu_kernels.SMALLEST:
+        label = f"{case.kernel} {case.name}"
+        if case.kernel in cuda.LADDERS:
+            for name in gpu_kernels.rung_names(case.kernel):
+                assert any(label in line and name in line for line in page.splitlines())
+        else:
+            assert f"- {label}: the kernel has no CUDA rung in this version" in page
+    assert "compute-sanitizer" in page and gpu_steps.SMALLEST.name in page
+
+
+def test_settings_are_in_force_while_a_contestant_runs():
+    seen = []
+
+    @contextlib.contextmanager
+    def settings():
+        seen.append("in")
+        yield
+        seen.append("out")
+
+    one = gpu_clock.Contestant(
+        "one", "ours", print, lambda: [seen.append("runs") or np.ones(2)], settings
+    )
+    gpu_clock.measured(gpu_clock.Rehearsal(), [one], [np.ones(2)], 1e-5, 2, pytest.fail)
+    assert seen == ["in", "runs", "out"]

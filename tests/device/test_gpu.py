@@ -1,0 +1,136 @@
+"""On a real GPU: every op, every rung and every model against the CPU, and capture against eager.
+
+Skipped without one; `python -m benchmarks gpu` runs them all. A kernel that has no CUDA rung yet is
+a skip that says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from minigen_kernels import cuda, use
+from minigen_kernels.random import Generator
+
+from minigen import Tensor
+from minigen.capture import captured
+from minigen.testing.cases import CASES
+from tests.device.test_strict import check
+from tests.device.test_training import CONFIGS, OPTIMISERS, same, trained, training
+
+pytestmark = pytest.mark.gpu
+EXAMPLES = 5
+OPS = [case for cases in CASES.values() for case in cases]
+# the ops that are one kernel each, for the rungs below the last
+KERNEL_OPS = ("matmul", "linear", "conv2d", "conv_transpose2d", "conv2d_weight",
+              "scaled_dot_product_attention", "layer_norm", "batch_norm", "cross_entropy",
+              "gelu")  # fmt: skip
+RUNGS = [
+    (case, rung)
+    for rung in range(1, max(map(len, cuda.LADDERS.values())) - 1)
+    for case in OPS if case.name.partition(" (")[0] in KERNEL_OPS
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    cupy = pytest.importorskip("cupy", reason="needs CuPy and a GPU")
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        pytest.skip(f"needs a GPU: {error}")
+    if not count:
+        pytest.skip("needs a GPU: the driver knows none")
+    return cupy
+
+
+@contextlib.contextmanager
+def skipping_what_is_missing():
+    try:
+        yield
+    except NotImplementedError as error:
+        if "has no CUDA rung" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+def drawn(case, test):
+    @settings(
+        max_examples=EXAMPLES, derandomize=True, database=None, deadline=None,
+        phases=[Phase.generate], suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(case.examples)
+    def run(example):
+        test(example)
+
+    run()
+
+
+@pytest.mark.parametrize("case", OPS, ids=lambda case: case.name)
+def test_op(case, gpu):
+    with skipping_what_is_missing():
+        drawn(case, lambda example: check(example, case.order, gpu, rtol=1e-7))
+
+
+@pytest.mark.parametrize(("case", "rung"), RUNGS, ids=lambda v: getattr(v, "name", v))
+def test_lower_rung(case, rung, gpu):
+    with skipping_what_is_missing(), use(rung=rung):
+        drawn(case, lambda example: check(example, case.order, gpu, rtol=1e-7))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_model(name, gpu):
+    with skipping_what_is_missing():
+        here, _ = trained(*CONFIGS[name], "cpu")
+        there, _ = trained(*CONFIGS[name], "cuda")
+        assert there.said == []
+        for mine, theirs in zip(there.logs, here.logs, strict=True):
+            assert mine == pytest.approx(theirs, rel=2e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_capture_against_eager(optimiser, gpu):
+    with skipping_what_is_missing():
+        make = OPTIMISERS[optimiser]
+        eager = training(make, lambda step: step, "cuda")
+        replayed = training(make, lambda step: captured(step, "cuda", pytest.fail), "cuda")
+        same(replayed, eager)
+        same(eager, training(make, lambda step: step, "cpu"))
+
+
+def test_a_step_that_cannot_be_captured_goes_on(gpu):
+    said = []
+    with skipping_what_is_missing():
+        make = OPTIMISERS["SGD"]
+        eager = training(make, lambda step: step, "cuda")
+        found = training(
+            make, lambda step: captured(step, "cuda", said.append), "cuda", read=True
+        )
+        same(found, eager)
+        assert len(said) == 1 and "\n" not in said[0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1000), st.integers(0, 3000))
+def test_the_same_random_bits_as_on_the_cpu(gpu, seed, counter, n):
+    here = Generator(seed, 3)
+    here.counter = counter
+    there = here.to("cuda")
+    np.testing.assert_array_equal(there.words(n).get(), here.words(n))
+    np.testing.assert_array_equal(there.uniform(n).get(), here.uniform(n))
+    np.testing.assert_allclose(there.normal(n).get(), here.normal(n), rtol=1e-5, atol=1e-6)
+    assert there.counter == here.counter
+
+
+def test_memory_is_shared_with_torch_both_ways(gpu):
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    theirs = torch.arange(6, dtype=torch.float32, device="cuda").reshape(2, 3)
+    ours = Tensor(theirs)
+    assert ours.device == "cuda:0" and ours.data.data.ptr == theirs.data_ptr()
+    for back in (torch.from_dlpack(ours), torch.as_tensor(ours, device="cuda")):
+        assert back.data_ptr() == theirs.data_ptr() and torch.equal(back, theirs)
