@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
@@ -20,6 +21,9 @@ import numpy as np
 if __name__ != "minigen_kernels":
     # A second copy of every module would mean two JIT caches and two settings of use().
     raise ImportError(f"import this package as 'minigen_kernels', not as '{__name__}'")
+
+CACHE_LINE = 64  # bytes
+LARGE = 1 << 14  # bytes from which on it is worth looking where an array begins
 
 __all__ = [
     "backend_of", "beside", "empty", "namespace_of", "on_gpu", "readable", "setting", "to_device",
@@ -156,8 +160,18 @@ def namespace_of(array: Any) -> ModuleType:
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any, like: Any = None) -> Any:
-    """A new array with undefined contents, on the device of `like`: the one door to memory."""
-    return np.empty(shape, dtype) if like is None else namespace_of(like).empty(shape, dtype)
+    """A new array with undefined contents, on the device of `like`: the one door to memory.
+
+    Large NumPy arrays begin at a cache line: a vector that lies in two lines is loaded twice.
+    """
+    if like is not None and not isinstance(like, np.ndarray):
+        return namespace_of(like).empty(shape, dtype)
+    dtype = np.dtype(dtype)
+    size = (math.prod(shape) if isinstance(shape, tuple) else shape) * dtype.itemsize
+    if size < LARGE:
+        return np.empty(shape, dtype)
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    return np.ndarray(shape, dtype, memory, -memory.ctypes.data % CACHE_LINE)
 
 
 capturing = False  # set by minigen_kernels.graph, while the work of a GPU is being recorded

@@ -17,12 +17,21 @@ Array = np.ndarray
 Index = tuple[int, ...]
 
 
-def gemm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False) -> Array:
-    """c[…,i,j] = Σ_k a[…,i,k] · b[…,k,j]; a (…, M, K), b (…, K, N), either batch may be missing."""
+def gemm(
+    a: Array,
+    b: Array,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    bias: Array | None = None,
+) -> Array:
+    """c[…,i,j] = bias[j] + Σ_k a[…,i,k] · b[…,k,j]
+
+    a (…, M, K), b (…, K, N), either batch may be missing; bias (N,) or none.
+    """
     batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
     a = np.broadcast_to(np.swapaxes(a, -1, -2) if transpose_a else a, (*batch, m, depth))
     b = np.broadcast_to(np.swapaxes(b, -1, -2) if transpose_b else b, (*batch, depth, n))
-    c = np.zeros((*batch, m, n))
+    c = np.zeros((*batch, m, n)) + (0 if bias is None else bias)
     for *s, i, j in np.ndindex(c.shape):
         for k in range(depth):
             c[(*s, i, j)] += float(a[(*s, i, k)]) * float(b[(*s, k, j)])

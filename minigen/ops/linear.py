@@ -37,18 +37,21 @@ class MatMul(Function):
         return ga, gb
 
 
-def product(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
-    """a · b as arrays, by the gemm kernel in float32 and float64."""
+def product(
+    a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, bias: Any = None
+) -> Any:
+    """a · b (+ bias) as arrays, by the gemm kernel in float32 and float64."""
     if a.dtype not in (np.float32, np.float64):
         a = a.swapaxes(-1, -2) if transpose_a else a
-        return namespace_of(a).matmul(a, b.swapaxes(-1, -2) if transpose_b else b)
+        c = namespace_of(a).matmul(a, b.swapaxes(-1, -2) if transpose_b else b)
+        return c if bias is None else c + bias
     lead, other = a.shape[:-2], b.shape[:-2]
     if lead != other and lead and other:
         batch = np.broadcast_shapes(lead, other)
         xp = namespace_of(a)
         a = xp.broadcast_to(a, (*batch, *a.shape[-2:]))
         b = xp.broadcast_to(b, (*batch, *b.shape[-2:]))
-    return backend_of(a).gemm(a, b, transpose_a, transpose_b)
+    return backend_of(a).gemm(a, b, transpose_a, transpose_b, bias)
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
@@ -94,10 +97,7 @@ class Linear(Function):
     """y[r,o] = Σ_i x[r,i] · w[o,i] + b[o]"""
 
     def forward(self, x: Any, w: Any, b: Any = None) -> Any:
-        y = product(x, w, False, True)
-        if b is not None:
-            y += b
-        return y
+        return product(x, w, False, True, b)
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
         x, w, *b = self.inputs

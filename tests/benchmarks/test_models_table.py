@@ -1,10 +1,11 @@
-"""README's table of trained models: facts of run directories, and nothing about whose disk it was."""
+"""README's table of trained models: the facts of run directories, but not where they lay."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+
 from benchmarks import models
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minigen_kernels import backend_of, reference, use
-from minigen_kernels.cpu import LADDERS, contract, gemm, simd, threads
+from minigen_kernels import CACHE_LINE, backend_of, empty, reference, use
+from minigen_kernels.cpu import LADDERS, contract, gemm, panels, simd, threads
 
 from minigen.testing.strategies import laid_out, sizes
 from tests.kernels.ladder import FLOATS, close, rungs_agree, same_bits_elsewhere
@@ -20,12 +20,14 @@ X = np.empty(0)
 @pytest.fixture(autouse=True)
 def garbage(monkeypatch):
     """New arrays are full of NaN, so that an element that nobody writes shows."""
-    monkeypatch.setattr(gemm, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    for module in (gemm, panels):
+        monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    panels._mine.__dict__.clear()
 
 
 @st.composite
 def products(draw, side, zero=True):
-    """a, b and options of a product in float64: any transposition, batch, and memory layout."""
+    """a, b and options of a product in float64: any transposition, batch, layout; with a bias?"""
     m, k, n = (draw(st.one_of(sizes(zero), side)) for _ in range(3))
     batch = draw(st.sampled_from([(), (), (2,), (2, 3), (1,)] + [(0,)] * zero))
     one = draw(st.sampled_from(["both", "both", "a", "b"]))
@@ -35,29 +37,36 @@ def products(draw, side, zero=True):
     b_shape = (n, k) if flips["transpose_b"] else (k, n)
     a = rng.standard_normal((*(batch if one != "b" else ()), *a_shape))
     b = rng.standard_normal((*(batch if one != "a" else ()), *b_shape))
-    return draw(laid_out(a)), draw(laid_out(b)), flips
+    bias = rng.standard_normal(n) if draw(st.booleans()) else None
+    return draw(laid_out(a)), draw(laid_out(b)), {**flips, "bias": bias}
 
 
-def expected(a, b, transpose_a=False, transpose_b=False):
+def in_type(dtype, a, b, options):
+    """The operands and the bias in this type."""
+    bias = options["bias"]
+    return a.astype(dtype), b.astype(dtype), {
+        **options, "bias": None if bias is None else bias.astype(dtype)}  # fmt: skip
+
+
+def expected(a, b, transpose_a=False, transpose_b=False, bias=None):
     """NumPy's product in float64: a second opinion at sizes where rung 0 is too slow."""
     a, b = a.astype(np.float64), b.astype(np.float64)
-    return (a.swapaxes(-1, -2) if transpose_a else a) @ (b.swapaxes(-1, -2) if transpose_b else b)
+    a, b = a.swapaxes(-1, -2) if transpose_a else a, b.swapaxes(-1, -2) if transpose_b else b
+    return a @ b + (0 if bias is None else bias)
 
 
 @given(st.sampled_from(FLOATS), products(st.sampled_from([13, 17])))
 def test_rungs(dtype, product):
-    a, b, flips = product
-    a, b = a.astype(dtype), b.astype(dtype)
-    rungs_agree("gemm", a, b, terms=a.shape[-2 if flips["transpose_a"] else -1], **flips)
+    a, b, options = in_type(dtype, *product)
+    rungs_agree("gemm", a, b, terms=a.shape[-2 if options["transpose_a"] else -1], **options)
 
 
 @given(st.sampled_from(FLOATS), products(st.sampled_from([31, 64, 97, 131, 449]), zero=False))
 def test_sizes_of_many_tiles(dtype, product):
-    a, b, flips = product
-    c = backend_of(X).gemm(a.astype(dtype), b.astype(dtype), **flips)
-    a, b = a.astype(dtype), b.astype(dtype)
-    terms = a.shape[-2 if flips["transpose_a"] else -1]
-    close(c, expected(a, b, **flips).astype(dtype), terms, "gemm")
+    a, b, options = in_type(dtype, *product)
+    c = backend_of(X).gemm(a, b, **options)
+    terms = a.shape[-2 if options["transpose_a"] else -1]
+    close(c, expected(a, b, **options).astype(dtype), terms, "gemm")
 
 
 @pytest.mark.parametrize("shape", [(31, 64, 257), (33, 65, 255), (65, 3, 256), (97, 129, 5)])
@@ -67,6 +76,21 @@ def test_rungs_about_the_sides_of_their_blocks(shape):
     a, b = (np.random.default_rng(m).standard_normal(s) for s in ((m, k), (k, n)))
     for rung in LADDERS["gemm"][1:]:
         close(rung(a, b), expected(a, b), k, rung.__name__)
+
+
+@pytest.mark.parametrize("n", [128, 2048, 2090])
+def test_a_right_side_that_lies_badly_is_packed(n):
+    """Rows far apart, rows that begin between two cache lines: the same bits as where they fit."""
+    rng = np.random.default_rng(n)
+    a = rng.standard_normal((130, 40)).astype(np.float32)
+    odd = rng.standard_normal(40 * n + 1).astype(np.float32)[1:].reshape(40, n)
+    aligned = empty((40, n), np.float32)
+    aligned[...] = odd
+    assert aligned.ctypes.data % CACHE_LINE == 0
+    c = backend_of(X).gemm(a, odd)
+    close(c, expected(a, odd).astype(np.float32), 40, f"{n} columns")
+    np.testing.assert_array_equal(c, backend_of(X).gemm(a, aligned))
+    np.testing.assert_array_equal(c[:20], backend_of(X).gemm(a[:20], aligned))
 
 
 @pytest.mark.parametrize("bits", [128, 256, 512])

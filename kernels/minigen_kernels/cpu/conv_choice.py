@@ -31,8 +31,7 @@ def conv2d_4_chosen(
     """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]"""
     shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
     if _one_pixel(x.shape, w.shape, padding, groups):
-        y = gemm_3_vectors(_flat(x), _flat(w), transpose_b=True).reshape(shape)
-        return y if bias is None else np.add(y, bias[:, None, None], out=y)
+        return gemm_3_vectors(_flat(x), _flat(w), transpose_b=True, bias=bias).reshape(shape)
     tile = tile_shape(vector_width(), x.dtype)
     lanes = _forward_by_lanes(x.shape, w.shape, shape, groups, stride[1], tile)
     kernel = conv2d_3_lanes if lanes else conv2d_2_patches
@@ -47,8 +46,8 @@ def conv_transpose2d_4_chosen(
         y.shape, w.shape, stride, padding, output_padding, dilation, groups
     )
     if y.shape[2:] == (1, 1) and _one_pixel(shape, w.shape, padding, groups):
-        x = gemm_3_vectors(_flat(y), _flat(w)).reshape(shape)
-        return x if bias is None else np.add(x, bias[:, None, None], out=x)
+        each = None if bias is None else np.repeat(bias, math.prod(shape[2:]))
+        return gemm_3_vectors(_flat(y), _flat(w), bias=each).reshape(shape)
     tile = tile_shape(vector_width(), y.dtype)
     lanes = _transposed_by_lanes(y.shape, w.shape, shape, groups, math.prod(stride), tile)
     kernel = conv_transpose2d_3_lanes if lanes else conv_transpose2d_2_patches

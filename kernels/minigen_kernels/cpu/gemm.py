@@ -1,53 +1,49 @@
-"""c = a · b, batched, with every transposition.
+"""c = bias + a · b, batched, with every transposition.
 
 rung 0  reference.gemm     the formula
 rung 1  gemm_1_loops       the same loops, compiled; rows shared out to the cores
 rung 2  gemm_2_blocked     in blocks that stay in the cache
-rung 3  gemm_3_vectors     packed panels and a register tile of LLVM vectors: contract.py, simd.py
+rung 3  gemm_3_vectors     packed panels and a register tile of LLVM vectors: panels.py, lanes.py
 """
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
 from .. import empty, geometry
-from .contract import Places, Plan, contract, plain, plan, steps
 from .jit import jit
-from .simd import Width, next_task, vector_width
-from .threads import get_threads, on_all_threads
+from .panels import multiply
+from .simd import next_task, vector_width
+from .threads import on_all_threads
 
 Array = np.ndarray
 
 
-def gemm_1_loops(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False) -> Array:
-    """c[…,i,j] = Σ_k a[…,i,k] · b[…,k,j], as three compiled loops."""
-    return _in_batches(_loops, a, b, transpose_a, transpose_b)
+def gemm_1_loops(a, b, transpose_a=False, transpose_b=False, bias=None) -> Array:
+    """c[…,i,j] = bias[j] + Σ_k a[…,i,k] · b[…,k,j], as three compiled loops."""
+    return _in_batches(_loops, a, b, transpose_a, transpose_b, bias)
 
 
-def gemm_2_blocked(
-    a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False
-) -> Array:
-    """c[…,i,j] = Σ_k a[…,i,k] · b[…,k,j], block by block: one of b serves many rows of a."""
-    return _in_batches(_blocks, a, b, transpose_a, transpose_b)
+def gemm_2_blocked(a, b, transpose_a=False, transpose_b=False, bias=None) -> Array:
+    """c[…,i,j] = bias[j] + Σ_k a[…,i,k] · b[…,k,j], block by block: one of b for many rows of a."""
+    return _in_batches(_blocks, a, b, transpose_a, transpose_b, bias)
 
 
-def gemm_3_vectors(
-    a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False
-) -> Array:
-    """c[…,i,j] = Σ_k a[…,i,k] · b[…,k,j], from packed panels by a register tile."""
+def gemm_3_vectors(a, b, transpose_a=False, transpose_b=False, bias=None) -> Array:
+    """c[…,i,j] = bias[j] + Σ_k a[…,i,k] · b[…,k,j], from packed panels by a register tile."""
     batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
     c = empty((*batch, m, n), a.dtype)
     if c.size == 0 or depth == 0:
-        c[...] = 0
+        c[...] = 0 if bias is None else bias
         return c
     a, a_turned = _flat(a, transpose_a)
     b, b_turned = _flat(b, transpose_b)
-    width, batches = vector_width(), c.size // (m * n)
-    shared = a.size == m * depth, b.size == depth * n
-    p = _gemm_plan(batches, m, depth, n, a_turned, b_turned, shared, width, c.dtype, get_threads())
-    contract(a, b, c.reshape(-1), None, width, p)
+    a_batch = 0 if a.size == m * depth else m * depth
+    b_batch = 0 if b.size == depth * n else depth * n
+    a_strides = (a_batch, 1, m) if a_turned else (a_batch, depth, 1)
+    b_strides = (b_batch, depth, 1) if b_turned else (b_batch, 1, n)
+    c_flat = c.reshape(c.size // (m * n), m, n)
+    multiply(a, b, c_flat, a_strides, b_strides, depth, bias, vector_width())
     return c
 
 
@@ -60,41 +56,15 @@ def _flat(x: Array, transpose: bool) -> tuple[Array, bool]:
     return np.ascontiguousarray(x).reshape(-1), transpose
 
 
-@functools.lru_cache(maxsize=64)
-def _gemm_plan(
-    batches: int,
-    m: int,
-    depth: int,
-    n: int,
-    a_turned: bool,
-    b_turned: bool,
-    shared: tuple[bool, bool],
-    width: Width,
-    dtype: np.dtype,
-    threads: int,
-) -> Plan:
-    """The places of all elements; cached, because training asks for the same sizes again and again.
+def _in_batches(kernel, a, b, transpose_a, transpose_b, bias) -> Array:
+    """kernel(counters, a (B, M, K), b (B, K, N), c (B, M, N)), B = 1 where there is no batch.
 
-    `threads` belongs to the key only: plan() shares the work out for that many.
+    It adds to what is in c.
     """
-    a_steps = (1, m) if a_turned else (depth, 1)
-    b_steps = (1, depth) if b_turned else (n, 1)
-    bases = [
-        steps(1 if one else batches, size)
-        for one, size in zip(shared, (m * depth, depth * n), strict=True)
-    ]
-    a = Places(bases[0], steps(m, a_steps[0]), steps(depth, a_steps[1]))
-    b = Places(bases[1], plain(steps(depth, b_steps[0])), plain(steps(n, b_steps[1])))
-    c = Places(steps(batches, m * n), steps(m, n), steps(n))
-    return plan(a, b, c, (1, 1), width, dtype)
-
-
-def _in_batches(kernel, a: Array, b: Array, transpose_a: bool, transpose_b: bool) -> Array:
-    """kernel(counters, a (B, M, K), b (B, K, N), c (B, M, N)), B = 1 where there is no batch."""
     batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
     c = empty((*batch, m, n), a.dtype)
+    c[...] = 0 if bias is None else bias
     if c.size == 0 or depth == 0:
-        c[...] = 0
         return c
     a = np.ascontiguousarray(a.swapaxes(-1, -2) if transpose_a else a)
     b = np.ascontiguousarray(b.swapaxes(-1, -2) if transpose_b else b)
@@ -111,7 +81,6 @@ def _loops(counters, a, b, c):
     while row < batches * m:
         s, i = row // m, row % m
         sa, sb = min(s, a.shape[0] - 1), min(s, b.shape[0] - 1)
-        c[s, i, :] = 0
         for k in range(a.shape[2]):
             for j in range(n):
                 c[s, i, j] += a[sa, i, k] * b[sb, k, j]
@@ -127,7 +96,6 @@ def _blocks(counters, a, b, c):
     while task < batches * blocks:
         s, i0 = task // blocks, task % blocks * 32
         sa, sb = min(s, a.shape[0] - 1), min(s, b.shape[0] - 1)
-        c[s, i0 : i0 + 32, :] = 0
         for j0 in range(0, n, 256):
             for k0 in range(0, depth, 64):
                 for i in range(i0, min(i0 + 32, m)):

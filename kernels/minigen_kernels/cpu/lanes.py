@@ -69,13 +69,18 @@ def _transposed(code: _Code, lines: list[Any]) -> list[Any]:
     return lines
 
 
-def _multiply(code, rows, vectors, depth, a_of, b_of, start, c_lines) -> None:
-    """c[r] = start[r] + Σ_k a(r, k) · b(k): the whole tile in registers, in the order of k.
+def multiply_into(code, rows, vectors, depth, a_of, b_of, c_lines, first=None, fresh=None) -> None:
+    """c[r] = (fresh(r, v) if first, else c[r]) + Σ_k a(r, k) · b(k), added up in the order of k.
 
-    a_of(r, k) and b_of(k) give addresses, start and c_lines one vector or address per row.
+    The whole tile stays in registers. a_of(r, k) and b_of(k) give addresses, c_lines has one per
+    row. Without `first`, c is always added to. c is asked for before the sum and read behind it,
+    so that nothing waits for memory.
     """
-    step = code.lanes * code.size
+    builder, step = code.builder, code.lanes * code.size
     name = f"llvm.fmuladd.v{code.lanes}f{code.size * 8}"  # fused where the CPU can
+    for line in c_lines:
+        for v in range(vectors):
+            code.prefetch(line, v * step)
 
     def body(k, sums):
         b_k = b_of(k)
@@ -88,8 +93,25 @@ def _multiply(code, rows, vectors, depth, a_of, b_of, start, c_lines) -> None:
                 results.append(code.call(name, code.vector, terms))
         return results
 
-    for n, value in enumerate(code.loop(depth, start, body)):
-        code.store(value, c_lines[n // vectors], n % vectors * step)
+    zero = ir.Constant(code.vector, [0.0] * code.lanes)
+    sums = code.loop(depth, [zero] * (rows * vectors), body)
+
+    def store(start) -> None:
+        for n, value in enumerate(sums):
+            r, v = divmod(n, vectors)
+            code.store(builder.fadd(start(r, v), value), c_lines[r], v * step)
+
+    def there(r, v):
+        return code.load(c_lines[r], code.vector, code.size, v * step)
+
+    if first is None:
+        store(there)
+    else:
+        with builder.if_else(first) as (then, otherwise):
+            with then:
+                store(fresh)
+            with otherwise:
+                store(there)
 
 
 def _tap_tile(which: int, vectors: int) -> Callable[..., Any]:
@@ -108,7 +130,7 @@ def _tap_tile(which: int, vectors: int) -> Callable[..., Any]:
         def codegen(context, builder, signature, args):
             code = _Code(context, builder, width.count, c.dtype)
             _, depth, a_, a_at, b_, b_at, taps_, k0, c_, c_at, c_row, bias_, bias_at, first = args
-            size, step = I64(code.size), code.lanes * code.size
+            size = I64(code.size)
             a_start, b_start = code.address(a, a_, a_at), code.address(b, b_, b_at)
             table, c_start = code.address(taps, taps_, k0), code.address(c, c_, c_at)
             fresh, move = code.address(bias, bias_, bias_at), builder.mul(c_row, size)
@@ -122,13 +144,10 @@ def _tap_tile(which: int, vectors: int) -> Callable[..., Any]:
                 offset = code.load(builder.add(table, builder.mul(k, I64(8))), I64, 8)
                 return builder.add(b_start, builder.mul(offset, size))
 
-            start = []
-            for r in range(rows):
-                begin = code.splat(code.load(fresh, code.scalar, code.size, r * code.size))
-                for v in range(vectors):
-                    there = code.load(c_lines[r], code.vector, code.size, v * step)
-                    start.append(builder.select(first, begin, there))
-            _multiply(code, rows, vectors, depth, a_of, b_of, start, c_lines)
+            def start(r, v):
+                return code.splat(code.load(fresh, code.scalar, code.size, r * code.size))
+
+            multiply_into(code, rows, vectors, depth, a_of, b_of, c_lines, first, start)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -148,7 +167,7 @@ def _sum_tile(which: int, vectors: int) -> Callable[..., Any]:
         def codegen(context, builder, signature, args):
             code = _Code(context, builder, width.count, c.dtype)
             _, depth, a_, a_at, taps_, r0, b_, b_at, b_row, c_, c_at, c_row = args
-            size, step = I64(code.size), code.lanes * code.size
+            size = I64(code.size)
             a_start, b_start = code.address(a, a_, a_at), code.address(b, b_, b_at)
             table, c_start = code.address(taps, taps_, r0), code.address(c, c_, c_at)
             b_step, move = builder.mul(b_row, size), builder.mul(c_row, size)
@@ -162,12 +181,7 @@ def _sum_tile(which: int, vectors: int) -> Callable[..., Any]:
             def b_of(k):
                 return builder.add(b_start, builder.mul(k, b_step))
 
-            start = [
-                code.load(line, code.vector, code.size, v * step)
-                for line in c_lines
-                for v in range(vectors)
-            ]
-            _multiply(code, rows, vectors, depth, a_of, b_of, start, c_lines)
+            multiply_into(code, rows, vectors, depth, a_of, b_of, c_lines)
             return context.get_dummy_value()
 
         return signature, codegen

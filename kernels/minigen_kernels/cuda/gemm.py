@@ -1,4 +1,4 @@
-"""c[…,i,j] = Σ_k a[…,i,k] · b[…,k,j] on the GPU: which kernel of gemm.cu, and how many blocks."""
+"""c[…,i,j] = bias[j] + Σ_k a[…,i,k] · b[…,k,j] on the GPU: which kernel, how many blocks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ MATRIX = np.dtype([("batch", "i8"), ("row", "i4"), ("column", "i4")])
 THREADS = 256
 
 
-def gemm_1_tile(a, b, transpose_a=False, transpose_b=False):
-    """c = a·b; a block makes 16 × 16 elements, a thread one of them."""
-    return _gemm("gemm_1_tile", 16, a, b, transpose_a, transpose_b)
+def gemm_1_tile(a, b, transpose_a=False, transpose_b=False, bias=None):
+    """c = bias + a·b; a block makes 16 × 16 elements, a thread one of them."""
+    return _plus(_gemm("gemm_1_tile", 16, a, b, transpose_a, transpose_b), bias)
 
 
-def gemm_2_registers(a, b, transpose_a=False, transpose_b=False):
-    """c = a·b; a block makes 64 × 64 elements, a thread 16 of them, in registers."""
-    return _gemm("gemm_2_registers", 64, a, b, transpose_a, transpose_b)
+def gemm_2_registers(a, b, transpose_a=False, transpose_b=False, bias=None):
+    """c = bias + a·b; a block makes 64 × 64 elements, a thread 16 of them, in registers."""
+    return _plus(_gemm("gemm_2_registers", 64, a, b, transpose_a, transpose_b), bias)
+
+
+def _plus(c: Any, bias: Any) -> Any:
+    if bias is not None:
+        c += bias
+    return c
 
 
 def _gemm(kernel: str, tile: int, a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Any:

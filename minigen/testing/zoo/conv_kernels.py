@@ -9,6 +9,7 @@ FILE = "kernels/minigen_kernels/cpu/conv.py"
 LANES = "kernels/minigen_kernels/cpu/conv_lanes.py"
 PLANS = "kernels/minigen_kernels/cpu/conv_plans.py"
 GEMM = "kernels/minigen_kernels/cpu/gemm.py"
+PANELS = "kernels/minigen_kernels/cpu/panels.py"
 CONV = "tests/kernels/test_conv.py"
 GEMMS = "tests/kernels/test_gemm.py"
 
@@ -114,8 +115,29 @@ BUGS = [
     Bug(
         "a-transposed-left-matrix-read-straight",
         GEMM,
-        "a_steps = (1, m) if a_turned else (depth, 1)",
-        "a_steps = (depth, 1)",
+        "a_strides = (a_batch, 1, m) if a_turned else (a_batch, depth, 1)",
+        "a_strides = (a_batch, depth, 1)",
+        (GEMMS + " -k 'rungs or many_tiles'",),
+    ),
+    Bug(
+        "later-blocks-of-depth-replace-the-first",
+        PANELS,
+        "c_at, f = c0 + i * n + j, k0 == 0",
+        "c_at, f = c0 + i * n + j, True",
+        (GEMMS + " -k many_tiles",),
+    ),
+    Bug(
+        "tile-at-the-edge-forgets-what-was-there",
+        PANELS,
+        "    if not first:",
+        "    if first:",
+        (GEMMS + " -k many_tiles",),
+    ),
+    Bug(
+        "first-lanes-of-a-panel-packed-first",
+        PANELS,
+        "for part in range((rows - 1) // lanes * lanes, -1, -lanes):",
+        "for part in range(0, rows, lanes):",
         (GEMMS + " -k 'rungs or many_tiles'",),
     ),
     Bug(

@@ -1,0 +1,365 @@
+"""C[s; i, j] = start[j] + Σ_k A[s; i, k] · B[s; k, j], of matrices with strides: gemm's last rung.
+
+A panel of A is as many of its rows as the register tile has, packed depth by depth just before it
+is used, so that it is read from the first-level cache. B is read as it lies where its columns lie
+side by side, and packed into panels otherwise. What lies along the depth is packed by transposing
+squares in registers. The order in which an element's terms are added depends on the depth alone,
+not on tasks or threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+
+import numpy as np
+from numba import types
+
+from .. import CACHE_LINE, LARGE, empty
+from .jit import intrinsic, jit
+from .lanes import multiply_into, transpose_block
+from .share import inner
+from .simd import I64, VECTORS, Width, _Code, _rows, next_task, tile_shape
+from .threads import get_threads, on_all_threads
+
+Array = np.ndarray
+Strides = tuple[int, int, int]
+DEPTH_BLOCK = 384  # columns of a panel of A in the first-level cache
+COLUMN_BLOCK = 8  # panels of B in a task: together they stay in the second-level cache
+FAR = 8192  # bytes from row to row of B that are too many: the caches hold few such rows
+FEW = 8  # panels of A for which B is read as it lies even if its vectors lie badly
+TASKS_PER_THREAD = 4
+SMALL = 100_000  # multiplications that are done before a second thread has woken up
+
+# What the entries of Layout.sizes are.
+M, N, DEPTH, K_BLOCK, ROW_BLOCK, ROW_BLOCKS, COLUMN_BLOCK_, COLUMN_BLOCKS, TASKS = range(9)
+A_BATCH, A_LINE, A_DEEP, B_BATCH, B_LINE, B_DEEP, PACK_B, SCRATCH = range(9, 17)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+    """All that the compiled code needs to know besides the data: made by _layout()."""
+
+    sizes: Array
+    a_lines: Array
+    b_lines: Array
+    ramps: Array
+    zeros: Array
+    scratch: int
+    small: bool
+
+
+def multiply(
+    a: Array,
+    b: Array,
+    c: Array,
+    a_strides: Strides,
+    b_strides: Strides,
+    depth: int,
+    bias: Array | None,
+    width: Width,
+) -> None:
+    """c (batches, m, n) = bias (n,) + A · B of flat arrays a and b, no dimension 0.
+
+    The strides of A and B, in elements: of the batch (0: one for all), of a line (a row of A, a
+    column of B), and of the depth. One of the last two is 1.
+    """
+    threads = get_threads()
+    aligned = b.nbytes < LARGE or b.ctypes.data % CACHE_LINE == 0
+    p = _layout(c.shape, depth, a_strides, b_strides, aligned, width, c.dtype, threads)
+    start = p.zeros
+    if bias is not None:
+        start = np.zeros_like(p.zeros)
+        start[: bias.size] = bias
+    arguments = (
+        *(np.zeros(2, np.int64), width, a, b, c.reshape(-1), start),
+        *(_scratch(p.scratch, c.dtype), p.sizes, p.a_lines, p.b_lines, p.ramps),
+    )
+    if p.small:
+        _work(*arguments)
+    else:
+        on_all_threads(_work, *arguments)
+
+
+_mine = threading.local()
+
+
+def _scratch(size: int, dtype: np.dtype) -> Array:
+    """Memory for packed panels, kept by each thread that asks for products: it is warm."""
+    kept = getattr(_mine, dtype.char, None)
+    if kept is None or kept.size < size:
+        kept = empty(size, dtype)
+        setattr(_mine, dtype.char, kept)
+    return kept
+
+
+def _heights(words: int) -> tuple[int, int, int]:
+    """Rows of the register tiles: the last rows of C take the lowest tile that holds them."""
+    return (12, 8, 4) if _rows(words) == 12 else (6, 4, 2)
+
+
+@functools.lru_cache(maxsize=256)
+def _layout(
+    shape: tuple[int, int, int],
+    depth: int,
+    a: Strides,
+    b: Strides,
+    aligned: bool,
+    width: Width,
+    dtype: np.dtype,
+    threads: int,
+) -> Layout:
+    """Share the work out. Cached: training asks for the same sizes again and again."""
+    batches, m, n = shape
+    rows, columns = tile_shape(width, dtype)
+    row_panels, column_panels = -(-m // rows), -(-n // columns)
+    row_of_b = b[2] * dtype.itemsize
+    scattered = row_of_b >= FAR or not aligned or row_of_b % CACHE_LINE
+    pack_b = b[1] != 1 or bool(scattered) and row_panels > FEW
+    column_blocks = -(-column_panels // COLUMN_BLOCK)
+    column_block = -(-column_panels // column_blocks)
+    wanted = TASKS_PER_THREAD * threads if threads > 1 else 1
+    row_blocks = -(-wanted // (batches * column_blocks))
+    row_blocks = max(1, min(row_blocks, row_panels // (8 if pack_b else 2)))
+    row_block = -(-row_panels // row_blocks)
+    row_blocks = -(-row_panels // row_block)
+    k_block = -(-depth // -(-depth // DEPTH_BLOCK))
+    lanes = columns // VECTORS
+    sizes = (
+        *(m, n, depth, k_block, row_block * rows, row_blocks, column_block, column_blocks),
+        *(batches * row_blocks * column_blocks, *a, *b, int(pack_b)),
+        _whole_lines(k_block * rows + lanes, dtype)
+        + _whole_lines(k_block * columns * column_block + rows * columns, dtype),
+    )
+    ramps = np.arange(lanes)[None, :] * np.array([*_heights(len(width)), columns])[:, None]
+    return Layout(
+        np.array(sizes, np.int64),
+        _lines(m, a[1], lanes) if a[2] == 1 else np.empty(0, np.int64),
+        _lines(n, b[1], lanes * VECTORS) if b[2] == 1 else np.empty(0, np.int64),
+        ramps.reshape(-1).astype(np.int64),
+        np.zeros(column_panels * columns, dtype),
+        sizes[SCRATCH] * threads,
+        batches * m * n * depth < SMALL,
+    )
+
+
+def _whole_lines(count: int, dtype: np.dtype) -> int:
+    """So many numbers, rounded up to cache lines."""
+    line = CACHE_LINE // dtype.itemsize
+    return -(-count // line) * line
+
+
+def _lines(count: int, step: int, more: int) -> Array:
+    """Where the lines begin; behind the last it stands a few times again, as stuffing."""
+    return np.minimum(np.arange(count + 2 * more, dtype=np.int64), count - 1) * step
+
+
+@intrinsic
+def _copy_lines(typing_context, width, depth, source, at, row, target, to, step):
+    """target[to + k·step + i] = source[at + k·row + i], k < depth, i below the lanes."""
+    n, dtype = types.int64, source.dtype
+    signature = types.void(width, n, source, n, n, target, n, n)
+
+    def codegen(context, builder, signature, args):
+        code = _Code(context, builder, width.count, dtype)
+        _, depth, source_, at, row, target_, to, step = args
+        begin, end = code.address(source, source_, at), code.address(target, target_, to)
+        down, on = (builder.mul(stride, I64(code.size)) for stride in (row, step))
+
+        def body(k, _):
+            value = code.load(builder.add(begin, builder.mul(k, down)), code.vector, code.size)
+            code.store(value, builder.add(end, builder.mul(k, on)))
+            return []
+
+        code.loop(depth, [], body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _copy_row(typing_context, width, source, at, target, to):
+    """target[to + j] = source[at + j], j below the columns of a tile."""
+    n, dtype = types.int64, source.dtype
+    signature = types.void(width, source, n, target, n)
+
+    def codegen(context, builder, signature, args):
+        code = _Code(context, builder, width.count, dtype)
+        _, source_, at, target_, to = args
+        begin, end = code.address(source, source_, at), code.address(target, target_, to)
+        for v in range(VECTORS):
+            step = v * code.lanes * code.size
+            code.store(code.load(begin, code.vector, code.size, step), end, step)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@jit(**inner)
+def _pack_rows(width, b, at, deep, from_, to, k, columns, target, panels):
+    """The whole panels of a B whose columns lie side by side: copied row by row, as they lie."""
+    for d in range(k):
+        for j in range(from_, to, columns):
+            _copy_row(width, b, at + d * deep + j, target, panels + (j - from_) * k + d * columns)
+
+
+@jit(**inner)
+def _pack(width, x, at, line, deep, r0, count, rows, depth, lines, ramps, ramp, target, to):
+    """target[to + k·rows + i] = x[at + (r0 + i)·line + k·deep], i < rows, k < depth.
+
+    Beyond the last of `count` lines, and behind the panel in as many places as a vector has lanes,
+    anything may be written.
+    """
+    lanes = len(width) * 8 // target.itemsize
+    # The last lanes first: what a vector writes too much, the following ones write again.
+    for part in range((rows - 1) // lanes * lanes, -1, -lanes):
+        r, o = r0 + part, to + part
+        if deep == 1 and depth >= lanes:
+            for block in range(0, depth, lanes):
+                k = min(block, depth - lanes)
+                transpose_block(width, x, lines, r, at + k, target, ramps, ramp, o + k * rows)
+        elif line == 1 and r + lanes <= count:
+            _copy_lines(width, depth, x, at + r, deep, target, o, rows)
+        else:
+            for k in range(depth):
+                for i in range(min(lanes, rows - part, count - r)):
+                    target[o + k * rows + i] = x[at + (r + i) * line + k * deep]
+
+
+def _tile(which: int, vectors: int):
+    """The register tile: rows of a packed panel of A, b_row from row to row of B."""
+
+    @intrinsic
+    def tile(typing_context, width, depth, a, a_at, b, b_at, b_row, c, c_at, c_row,
+             start, start_at, first):  # fmt: skip
+        """c[c_at + r·c_row + j] (+)= Σ_k a[a_at + k·rows + r] · b[b_at + k·b_row + j]
+
+        The first time start[start_at + j] is added, afterwards what is there.
+        """
+        rows, n = _heights(width.count)[which], types.int64
+        signature = types.void(width, n, a, n, b, n, n, c, n, n, start, n, types.boolean)
+
+        def codegen(context, builder, signature, args):
+            code = _Code(context, builder, width.count, c.dtype)
+            _, depth, a_, a_at, b_, b_at, b_row, c_, c_at, c_row, start_, start_at, first = args
+            size, step = I64(code.size), code.lanes * code.size
+            a_start, b_start = code.address(a, a_, a_at), code.address(b, b_, b_at)
+            c_start, fresh = code.address(c, c_, c_at), code.address(start, start_, start_at)
+            down, move = builder.mul(b_row, size), builder.mul(c_row, size)
+            c_lines = [builder.add(c_start, builder.mul(move, I64(r))) for r in range(rows)]
+
+            def a_of(r, k):
+                at = builder.add(a_start, builder.mul(k, I64(rows * code.size)))
+                return builder.add(at, I64(r * code.size))
+
+            def b_of(k):
+                return builder.add(b_start, builder.mul(k, down))
+
+            def begin(r, v):
+                return code.load(fresh, code.vector, code.size, v * step)
+
+            multiply_into(code, rows, vectors, depth, a_of, b_of, c_lines, first, begin)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile
+
+
+_tile_20, _tile_21, _tile_22 = (_tile(which, 2) for which in range(3))
+_tile_10, _tile_11, _tile_12 = (_tile(which, 1) for which in range(3))
+
+
+@jit(**inner)
+def _any_tile(which, two, w, n, a, i, b, j, b_row, c, at, c_row, start, o, first):
+    """The tile of _heights()[which] rows and two vectors or one."""
+    if two:
+        if which == 0:
+            _tile_20(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+        elif which == 1:
+            _tile_21(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+        else:
+            _tile_22(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+    elif which == 0:
+        _tile_10(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+    elif which == 1:
+        _tile_11(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+    else:
+        _tile_12(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+
+
+@jit(**inner)
+def _edge(which, two, w, k, s, i, b, j, b_row, c, at, start, o, first, rows, left, sizes, tile):
+    """A tile that C has not wholly: computed beside it, in s from `tile` on, where s may be b."""
+    columns = (2 if two else 1) * (len(w) * 8 // c.itemsize)
+    if not first:
+        for r in range(rows):
+            for q in range(left):
+                s[tile + r * columns + q] = c[at + r * sizes[N] + q]
+    _any_tile(which, two, w, k, s, i, b, j, b_row, s, tile, columns, start, o, first)
+    for r in range(rows):
+        for q in range(left):
+            c[at + r * sizes[N] + q] = s[tile + r * columns + q]
+
+
+@jit(**inner)
+def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramps):
+    """One task: a block of C, over the whole depth. s from `at` on is this thread's scratch."""
+    lanes = len(width) * 8 // c.itemsize
+    line = CACHE_LINE // c.itemsize
+    columns, high, middle, low = VECTORS * lanes, ramps[1], ramps[lanes + 1], ramps[2 * lanes + 1]
+    m, n, depth = sizes[M], sizes[N], sizes[DEPTH]
+    batch, block = divmod(task, sizes[ROW_BLOCKS] * sizes[COLUMN_BLOCKS])
+    row_block, column_block = divmod(block, sizes[COLUMN_BLOCKS])
+    rows_from = row_block * sizes[ROW_BLOCK]
+    rows_to = min(m, rows_from + sizes[ROW_BLOCK])
+    from_ = column_block * sizes[COLUMN_BLOCK_] * columns
+    to = min(n, from_ + sizes[COLUMN_BLOCK_] * columns)
+    a0, b0, c0 = batch * sizes[A_BATCH], batch * sizes[B_BATCH], batch * m * n
+    # Behind the panel of A, in whole cache lines: those of B.
+    panels = at + (sizes[K_BLOCK] * high + lanes + line - 1) // line * line
+    tile = panels + sizes[K_BLOCK] * columns * sizes[COLUMN_BLOCK_]  # and a tile for the edges
+    for k0 in range(0, depth, sizes[K_BLOCK]):
+        k = min(sizes[K_BLOCK], depth - k0)
+        first, packed_to = b0 + k0 * sizes[B_DEEP], from_
+        if sizes[PACK_B] and sizes[B_LINE] == 1:
+            packed_to = from_ + (to - from_) // columns * columns
+            _pack_rows(width, b, first, sizes[B_DEEP], from_, packed_to, k, columns, s, panels)
+        for j in range(packed_to, to, columns):
+            if sizes[PACK_B] or j + columns > n:
+                place = panels + (j - from_) * k
+                _pack(width, b, first, sizes[B_LINE], sizes[B_DEEP], j, n, columns, k,
+                      b_lines, ramps, 3 * lanes, s, place)  # fmt: skip
+        i = rows_from
+        while i < rows_to:
+            left = rows_to - i
+            which = 0 if left > middle else 1 if left > low else 2
+            rows = ramps[which * lanes + 1]
+            _pack(width, a, a0 + k0 * sizes[A_DEEP], sizes[A_LINE], sizes[A_DEEP], i, m, rows, k,
+                  a_lines, ramps, which * lanes, s, at)  # fmt: skip
+            for j in range(from_, to, columns):
+                two = n - j > lanes
+                whole = left >= rows and n - j >= (columns if two else lanes)
+                packed = sizes[PACK_B] != 0 or j + columns > n
+                source = s if packed else b
+                b_at = panels + (j - from_) * k if packed else b0 + k0 * sizes[B_DEEP] + j
+                b_row = columns if packed else sizes[B_DEEP]
+                c_at, f = c0 + i * n + j, k0 == 0
+                if whole:
+                    _any_tile(which, two, width, k, s, at, source, b_at, b_row,
+                              c, c_at, n, start, j, f)  # fmt: skip
+                else:
+                    _edge(which, two, width, k, s, at, source, b_at, b_row, c, c_at, start, j, f,
+                          min(rows, left), min(columns, n - j), sizes, tile)  # fmt: skip
+            i += rows
+
+
+@jit(nogil=True)
+def _work(counters, width, a, b, c, start, scratch, sizes, a_lines, b_lines, ramps):
+    """Fetch tasks until there are none; each thread that comes takes a scratch of its own."""
+    at = next_task(counters, 1) * sizes[SCRATCH]
+    task = next_task(counters, 0)
+    while task < sizes[TASKS]:
+        _block(task, width, a, b, c, start, scratch, at, sizes, a_lines, b_lines, ramps)
+        task = next_task(counters, 0)
