@@ -186,7 +186,9 @@ def _pytest(arguments: list[str], seconds: float, before: Sequence[str] = ()) ->
         )
         said, timed_out = done.stdout + done.stderr, False
     except subprocess.TimeoutExpired as error:
-        said, timed_out = (error.stdout or b"").decode(errors="replace"), True
+        heard: str | bytes = error.stdout or ""
+        said = heard.decode(errors="replace") if isinstance(heard, bytes) else heard
+        timed_out = True
     counts = {word.rstrip("s") if word == "errors" else word: int(n) for n, word in re.findall(
         r"(\d+) (passed|failed|errors?|skipped)", said.splitlines()[-1] if said else "")}
     reasons = re.findall(r"^SKIPPED .*?: (.*)$", said, re.M)
