@@ -40,6 +40,7 @@ setup(
         "minigen_kernels",
         "minigen_kernels.cpu",
         "minigen_kernels.cuda",
+        "minigen_kernels.cuda.numba_rungs",
         "minigen_kernels.emulator",
         "minigen_benchmarks",
         "minigen_lessons",
