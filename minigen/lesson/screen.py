@@ -62,7 +62,8 @@ class Screen:
         for k, line in enumerate(lines):
             line.rstrip()
             deep = min(len(line.plain) - len(line.plain.lstrip()) + 2, WIDTH // 4)
-            head = Text(f"{numbers[k]:>{gutter - 1}} " if numbers else "", style="dim")
+            head = Text()  # a style of its own would be the code's, too
+            head.append(f"{numbers[k]:>{gutter - 1}} " if numbers else "", style="dim")
             for part in folded(line, self.console.width - gutter, deep):
                 self._print(head + part, soft_wrap=True)
                 head = Text(" " * gutter)

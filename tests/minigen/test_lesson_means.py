@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -330,8 +331,10 @@ def test_colour_only_where_it_is_wanted(monkeypatch):
         if name:
             monkeypatch.setenv(name, "1")
         out = Terminal()
-        Screen(out).code("def f(): return 1")
-        assert ("\x1b[3" in out.getvalue() or "\x1b[9" in out.getvalue()) == coloured
+        Screen(out).code("def f(): return 1", [7])
+        assert bool(re.search(r"\x1b\[(\d+;)*[39]\d[;m]", out.getvalue())) == coloured
+        number, code = out.getvalue().strip().split("def")
+        assert "\x1b[2;" not in code, "only the line's number is dim"
 
 
 @pytest.mark.parametrize("lesson", course.lessons(), ids=lambda lesson: lesson.name)
