@@ -20,7 +20,6 @@ import numpy as np
 from .errors import UsageError
 from .version import __version__
 
-DRAWN = {"philox"}  # which has a kernel of its own on a GPU, in cuda/step.py
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 PACKAGES = ("numpy", "numba", "llvmlite", "safetensors", "pillow")
 
@@ -141,7 +140,7 @@ def _unusable_gpu(major: int) -> str | None:
 def _missing_kernels() -> str | None:
     from minigen_kernels import cpu, cuda
 
-    missing = sorted(set(cpu.LADDERS) - set(cuda.LADDERS) - DRAWN)
+    missing = sorted(set(cpu.LADDERS) - set(cuda.LADDERS))
     if missing:
         return f"this version has no CUDA kernels for {', '.join(missing)}: use --device cpu"
     return None

@@ -222,11 +222,12 @@ class _View(Generator):
 def drawn_on_gpu(generator: Generator, xp: Any, start: int, n: int) -> Any:
     """The words by our kernel; while a step is captured, the counter lies in device memory."""
     from . import graph
-    from .cuda import step
+    from .cuda import random
 
+    like = xp.empty(0, np.uint32)
     recorder = graph.recorder()
     if recorder is None:
-        return step.words(xp, generator.seed, start, n)
+        return random.words(generator.seed, start, n, like)
     before, blocks = start & MASK64, -(-n // 4)
 
     def following() -> int:
@@ -238,7 +239,8 @@ def drawn_on_gpu(generator: Generator, xp: Any, start: int, n: int) -> Any:
     def undo() -> None:
         generator.counter = before
 
-    return step.words(xp, generator.seed, start, n, recorder.number(0, following, np.int64, undo))
+    moved = recorder.number(0, following, np.int64, undo)
+    return random.words(generator.seed, start, n, like, moved)
 
 
 def _namespace(device: str) -> Any:

@@ -501,7 +501,7 @@ def with_cpu_kernels(monkeypatch: Any) -> None:
     """Let the device's kernels be those of the CPU: every kernel there is, and quickly."""
     import minigen_kernels
     from minigen_kernels.cpu import LADDERS
-    from minigen_kernels.cuda import step
+    from minigen_kernels.cuda import random, step
 
     kernels = types.SimpleNamespace(
         **{name: _on_cpu(ladder[-1]) for name, ladder in LADDERS.items()}
@@ -509,11 +509,9 @@ def with_cpu_kernels(monkeypatch: Any) -> None:
     chosen = lambda rung: kernels  # noqa: E731
     chosen.cache_clear = lambda: None  # type: ignore[attr-defined]
     monkeypatch.setattr(minigen_kernels, "_cupy_backend", chosen)
-
-
     monkeypatch.setattr(step, "store", _store)
     monkeypatch.setattr(step, "adam", _adam)
-    monkeypatch.setattr(step, "words", _words)
+    monkeypatch.setattr(random, "words", _words)
 
 
 def _on_cpu(kernel: Any) -> Any:
@@ -524,7 +522,7 @@ def _on_cpu(kernel: Any) -> Any:
     return call
 
 
-# ---- cuda/step.py without a compiler: what its kernels do, in NumPy
+# ---- cuda/step.py and the words of cuda/random.py without a compiler: what they do, in NumPy
 
 
 def _store(to: ndarray, values: Any) -> None:
@@ -548,7 +546,7 @@ def _adam(p: ndarray, g: ndarray, m: ndarray, v: ndarray, numbers: ndarray, *, b
     done(change)
 
 
-def _words(xp: Any, key: int, counter: int, n: int, moved: Any = None) -> ndarray:
+def _words(key: int, counter: int, n: int, like: Any = None, moved: Any = None) -> ndarray:
     from minigen_kernels.random import philox_words
 
     return made(lambda: philox_words(key, counter + (0 if moved is None else int(moved._array)), n))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from minigen_kernels import cuda, reference
-from minigen_kernels.cuda import step
+from minigen_kernels.cuda import random, step
 from minigen_kernels.random import philox_words
 
 from tests.kernels.ladder import FLOATS, close
@@ -23,8 +23,8 @@ COUNTERS = st.one_of(
 @given(st.integers(0, 2**64 - 1), COUNTERS, st.integers(0, 600), st.integers(0, 5))
 def test_words_are_those_of_the_formula(key, counter, n, moved):
     with cuda.emulation(check=True, seed=n):
-        words = step.words(np, key, counter, n)
-        further = step.words(np, key, counter, n, np.array(moved))
+        words = random.words(key, counter, n)
+        further = random.words(key, counter, n, moved=np.array(moved))
     np.testing.assert_array_equal(words, philox_words(key, counter, n))
     np.testing.assert_array_equal(further, philox_words(key, counter + moved, n))
 

@@ -1,5 +1,5 @@
 // What a training step that is recorded once and replayed needs: its changing numbers (the learning
-// rate, the count of steps, the place in the random stream) are read from device memory.
+// rate, the count of steps) are read from device memory.
 //
 // REGISTERS 64: at most so many a thread, which the compile layer's test holds the file to.
 constexpr int THREADS = 256, WORDS = 256;
@@ -42,24 +42,3 @@ __device__ void adam(T* p, const T* g, T* m, T* v, long long n, const double* nu
   }
 ADAM(f32, float)
 ADAM(f64, double)
-
-// Philox4x32-10 (random.py): a thread makes the four words of one block of the counter, which
-// begins `moved` blocks after (high, low), where moved is given.
-KERNEL step_words(unsigned* out, long long n, unsigned key0, unsigned key1, unsigned long long low,
-                  unsigned long long high, const long long* moved) {
-  const unsigned long long index = (unsigned long long)blockIdx.x * THREADS + threadIdx.x;
-  if (4 * index >= (unsigned long long)n) return;
-  const unsigned long long from = moved ? low + (unsigned long long)*moved : low;
-  const unsigned long long at = from + index;
-  high += (from < low) + (at < from);
-  unsigned c[4] = {(unsigned)at, (unsigned)(at >> 32), (unsigned)high, (unsigned)(high >> 32)};
-  for (int round = 0; round < 10; round++) {
-    const unsigned long long p0 = 0xD2511F53ull * c[0], p1 = 0xCD9E8D57ull * c[2];
-    const unsigned c0 = (unsigned)(p1 >> 32) ^ c[1] ^ key0, c2 = (unsigned)(p0 >> 32) ^ c[3] ^ key1;
-    c[0] = c0, c[1] = (unsigned)p1, c[2] = c2, c[3] = (unsigned)p0;
-    key0 += 0x9E3779B9u;
-    key1 += 0xBB67AE85u;
-  }
-  for (int lane = 0; lane < 4; lane++)
-    if (4 * (long long)index + lane < n) out[4 * index + lane] = c[lane];
-}

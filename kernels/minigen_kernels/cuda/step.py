@@ -11,7 +11,6 @@ from .launch import launch, suffix, tiles
 
 THREADS, WORDS = 256, 256
 STRUCT = np.dtype([("value", "i8", (WORDS,))])
-MASK32, MASK64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 
 
 def store(to: Any, values: Sequence[int | float]) -> None:
@@ -40,18 +39,3 @@ def adam(
         p, g, m, v, np.int64(p.size), numbers, kind(beta1), kind(beta2), kind(eps),
         kind(weight_decay), int(decoupled),
     )  # fmt: skip
-
-
-def words(xp: Any, key: int, counter: int, n: int, moved: Any = None) -> Any:
-    """The first n words of Philox's blocks counter, counter + 1, ...; see random.philox_words.
-
-    moved  a 0-d int64 array: so many blocks further on.
-    """
-    out = xp.empty(n, np.uint32)
-    if n:
-        launch(
-            "step.cu", "step_words", tiles(tiles(n, 4), THREADS), THREADS, out, np.int64(n),
-            np.uint32(key & MASK32), np.uint32(key >> 32), np.uint64(counter & MASK64),
-            np.uint64(counter >> 64), moved,
-        )  # fmt: skip
-    return out
