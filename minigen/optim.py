@@ -225,9 +225,8 @@ class Adam(Optimizer):
             groups.setdefault((self.steps[i], p.dtype, p.device), []).append((i, g))
         recording = graph.recorder()
         for (step, *_), group in groups.items():
-            if recording is not None and on_gpu(group[0][1]):
-                self._record(group, recording)
-                continue
+            captured = recording is not None and on_gpu(group[0][1])
+            changing = {"changing": self._recorded(group, recording)} if captured else {}
             targets = [self.params[i].data for i, _ in group]
             # The kernel writes in place, so it is given whole blocks of memory.
             blocks = [p if p.flags.c_contiguous else p.copy() for p in targets]
@@ -243,39 +242,29 @@ class Adam(Optimizer):
                 weight_decay=self.weight_decay,
                 decoupled=self.decoupled,
                 step=step,
+                **changing,
             )
             for target, block in zip(targets, blocks, strict=True):
                 if target is not block:
                     target[...] = block
 
-    def _record(self, group: list[tuple[int, Any]], recording: graph.Recorder) -> None:
-        """The same for a step that is captured: lr and the count of steps lie in device memory."""
-        from minigen_kernels.cuda.launch import packed
-        from minigen_kernels.cuda.step import adam
+    def _recorded(self, group: list[tuple[int, Any]], recording: graph.Recorder) -> Any:
+        """What lr and the count of steps change, in device memory, for a step that is captured."""
+        from minigen_kernels.cuda.optimizer import changes
 
         kept = [i for i, _ in group]
 
         def now() -> tuple[float, float, float]:
-            t, (beta1, beta2) = self.steps[kept[0]], self.betas
-            shrink = 1 - self.lr * self.weight_decay
-            return self.lr / (1 - beta1**t), 1 / (1 - beta2**t), shrink
+            step = self.steps[kept[0]]
+            return changes(self.lr, *self.betas, self.weight_decay, self.decoupled, step)
 
         def following() -> tuple[float, float, float]:
             self._count(kept, 1)
             return now()
 
-        numbers = recording.numbers(now(), following, lambda: self._count(kept, -1))
-        for i, g in group:
-            p = self.params[i].data
-            block = p if p.flags.c_contiguous else p.copy()
-            adam(
-                block, packed(g), self._slot(i, "exp_avg"), self._slot(i, "exp_avg_sq"), numbers,
-                eps=self.eps, weight_decay=self.weight_decay, decoupled=self.decoupled,
-                beta1=self.betas[0], beta2=self.betas[1],
-            )  # fmt: skip
-            if block is not p:
-                p[...] = block
+        for i in kept:
             recording.each_replay(self.params[i].changed)
+        return recording.numbers(now(), following, lambda: self._count(kept, -1))
 
 
 class AdamW(Adam):

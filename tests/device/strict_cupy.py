@@ -506,11 +506,11 @@ def with_cpu_kernels(monkeypatch: Any) -> None:
     kernels = types.SimpleNamespace(
         **{name: _on_cpu(ladder[-1]) for name, ladder in LADDERS.items()}
     )
+    kernels.adam = _adam
     chosen = lambda rung: kernels  # noqa: E731
     chosen.cache_clear = lambda: None  # type: ignore[attr-defined]
     monkeypatch.setattr(minigen_kernels, "_cupy_backend", chosen)
     monkeypatch.setattr(step, "store", _store)
-    monkeypatch.setattr(step, "adam", _adam)
     monkeypatch.setattr(random, "words", _words)
 
 
@@ -522,7 +522,7 @@ def _on_cpu(kernel: Any) -> Any:
     return call
 
 
-# ---- cuda/step.py and the words of cuda/random.py without a compiler: what they do, in NumPy
+# ---- without a compiler, in NumPy: cuda/step.py, a captured Adam and the words of cuda/random.py
 
 
 def _store(to: ndarray, values: Any) -> None:
@@ -531,17 +531,22 @@ def _store(to: ndarray, values: Any) -> None:
         to._array[i] = bits
 
 
-def _adam(p: ndarray, g: ndarray, m: ndarray, v: ndarray, numbers: ndarray, *, beta1: float,
-          beta2: float, eps: float, weight_decay: float, decoupled: bool) -> None:  # fmt: skip
-    p, g, m, v, numbers = (x._array for x in (p, g, m, v, numbers))
+def _adam(*lists: list[ndarray], changing: ndarray | None = None, **rule: Any) -> None:
+    from minigen_kernels.cpu import LADDERS
+
+    inner = [_inner(arrays) for arrays in lists]
 
     def change() -> None:
-        pace, scale, keep = (p.dtype.type(x) for x in numbers)
-        w = p * keep if decoupled else p
-        slope = g if decoupled else g + weight_decay * w
-        m[...] = beta1 * m + (1 - beta1) * slope
-        v[...] = beta2 * v + (1 - beta2) * slope * slope
-        p[...] = w - pace * m / (np.sqrt(v * scale) + eps)
+        if changing is None:
+            LADDERS["adam"][-1](*inner, **rule)
+            return
+        keep, rate, root = changing._array.tolist()
+        for p, g, m, v in zip(*inner, strict=True):
+            w = p * p.dtype.type(keep)
+            slope = g if rule["decoupled"] else g + rule["weight_decay"] * w
+            m[...] = rule["beta1"] * m + (1 - rule["beta1"]) * slope
+            v[...] = rule["beta2"] * v + (1 - rule["beta2"]) * slope * slope
+            p[...] = w - rate * m / (np.sqrt(v) * root + rule["eps"])
 
     done(change)
 

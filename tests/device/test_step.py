@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from minigen_kernels import cuda, reference
-from minigen_kernels.cuda import random, step
+from minigen_kernels.cuda import optimizer, random, step
 from minigen_kernels.random import philox_words
 
 from tests.kernels.ladder import FLOATS, close
@@ -42,21 +42,15 @@ def test_numbers_arrive_bit_by_bit(values):
 
 @given(st.sampled_from(FLOATS), st.sampled_from([1, 3, 255, 256, 257, 1000]), st.booleans(),
        st.integers(1, 50), st.sampled_from([0.0, 0.1]))  # fmt: skip
-def test_adam_is_the_formula(dtype, n, decoupled, t, decay):
+def test_a_recorded_adam_reads_what_changes_from_memory(dtype, n, decoupled, t, decay):
     rng = np.random.default_rng(n + t)
     p, g, m, v = rng.standard_normal((4, n)).astype(dtype)
     v = np.abs(v)
     expected = [x.copy() for x in (p, m, v)]
-    lr, beta1, beta2, eps = 0.01, 0.9, 0.99, 1e-8
-    reference.adam(
-        [expected[0]], [g], [expected[1]], [expected[2]], lr=lr, beta1=beta1, beta2=beta2, eps=eps,
-        weight_decay=decay, decoupled=decoupled, step=t,
-    )  # fmt: skip
-    numbers = np.array([lr / (1 - beta1**t), 1 / (1 - beta2**t), 1 - lr * decay])
-    with cuda.emulation(check=True, seed=n):
-        step.adam(
-            p, g, m, v, numbers, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay,
-            decoupled=decoupled,
-        )  # fmt: skip
+    rule = {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": decay, "decoupled": decoupled}
+    reference.adam([expected[0]], [g], [expected[1]], [expected[2]], lr=0.01, step=t, **rule)
+    changing = np.array(optimizer.changes(0.01, 0.9, 0.99, decay, decoupled, t))
+    with cuda.emulation(check=True, seed=n):  # lr and step: what they were when it was recorded
+        optimizer.adam_1_fused([p], [g], [m], [v], lr=7.0, step=t + 1, changing=changing, **rule)
     for found, right in zip((p, m, v), expected, strict=True):
-        close(found, right, 4, "step_adam")
+        close(found, right, 4, "adam_1_fused")

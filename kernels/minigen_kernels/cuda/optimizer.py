@@ -18,17 +18,20 @@ CHUNKS = np.dtype([("size", "i8", MOST), ("first", "i4", MOST), ("count", "i4"),
 
 
 def adam_1_fused(
-    params, grads, exp_avgs, exp_avg_sqs, *, lr, beta1, beta2, eps, weight_decay, decoupled, step
-):
+    params, grads, exp_avgs, exp_avg_sqs, *, lr, beta1, beta2, eps, weight_decay, decoupled, step,
+    changing=None,
+):  # fmt: skip
     """p ← p - lr · m̂ / (√v̂ + eps), with m̂ = m/(1-β1ᵗ), v̂ = v/(1-β2ᵗ), t = step from 1 on.
 
     m ← m + (1-β1)(g - m), v ← β2 v + (1-β2) g². Weight decay: decoupled, p ← (1 - lr·wd) p first;
     otherwise g ← g + wd p. params, exp_avgs and exp_avg_sqs are changed in place.
+
+    changing  float64 (3,) on the GPU, as changes() gives them, to be read there in place of lr and
+              step: for a step that is recorded once and replayed.
     """
-    keep = 1 - lr * weight_decay if decoupled else 1.0
     decay = 0.0 if decoupled else weight_decay
-    rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
-    rule = keep, decay, rate, root, 1 - beta1, beta2, 1 - beta2, eps
+    rule = decay, 1 - beta1, beta2, 1 - beta2, eps
+    rule += changes(lr, beta1, beta2, weight_decay, decoupled, step)
     quadruples = list(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True))
     by_type: dict[str, list[Any]] = {}
     for arrays in quadruples:
@@ -36,10 +39,20 @@ def adam_1_fused(
             by_type.setdefault(suffix("adam", *arrays), []).append(arrays)
     for ending, group in by_type.items():
         for start in range(0, len(group), MOST):
-            _update(ending, group[start : start + MOST], rule)
+            _update(ending, group[start : start + MOST], rule, changing)
 
 
-def _update(ending: str, group: list[tuple[Any, ...]], rule: tuple[float, ...]) -> None:
+def changes(
+    lr: float, beta1: float, beta2: float, weight_decay: float, decoupled: bool, step: int
+) -> tuple[float, float, float]:
+    """What of the rule changes from step to step: 1 - lr·wd, lr/(1-β1ᵗ) and 1/√(1-β2ᵗ)."""
+    keep = 1 - lr * weight_decay if decoupled else 1.0
+    return keep, lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+
+
+def _update(
+    ending: str, group: list[tuple[Any, ...]], rule: tuple[float, ...], changing: Any
+) -> None:
     """One launch, for at most MOST quadruples of arrays of one type."""
     flat = [[packed(a) for a in arrays] for arrays in group]
     sizes = [arrays[0].size for arrays in group]
@@ -49,7 +62,8 @@ def _update(ending: str, group: list[tuple[Any, ...]], rule: tuple[float, ...]) 
     table = np.array([(sizes + missing, starts[:-1] + missing, len(group), 0)], CHUNKS)
     pointers = tuple(a for four in zip(*flat, strict=True) for a in (*four, *[None] * len(missing)))
     numbers = np.array([(rule,)], [("rule", group[0][0].dtype, len(rule))])
-    launch(SOURCE, f"adam_1_fused_{ending}", starts[-1], THREADS, pointers, table, numbers)
+    kernel = f"adam_1_fused_{ending}"
+    launch(SOURCE, kernel, starts[-1], THREADS, pointers, table, numbers, changing)
     for arrays, copies in zip(group, flat, strict=True):
         for i in (0, 2, 3):  # a strided array was copied: bring the result home
             if copies[i] is not arrays[i]:

@@ -1,4 +1,4 @@
-"""The kernels of step.cu: what changes between the replays of a captured step lies on the GPU."""
+"""The kernel of step.cu: what changes between the replays of a captured step lies on the GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .launch import launch, suffix, tiles
+from .launch import launch
 
 THREADS, WORDS = 256, 256
 STRUCT = np.dtype([("value", "i8", (WORDS,))])
@@ -24,18 +24,3 @@ def store(to: Any, values: Sequence[int | float]) -> None:
         words = np.zeros(1, STRUCT)
         words["value"][0, : len(part)] = part
         launch("step.cu", "step_numbers", 1, THREADS, to[start : start + WORDS], words, len(part))
-
-
-def adam(
-    p: Any, g: Any, m: Any, v: Any, numbers: Any, *, beta1: float, beta2: float, eps: float,
-    weight_decay: float, decoupled: bool,
-) -> None:  # fmt: skip
-    """One parameter's Adam step, with numbers = (lr/(1-β1ᵗ), 1/(1-β2ᵗ), 1 - lr·weight_decay)."""
-    if not p.size:
-        return
-    kind = p.dtype.type
-    launch(
-        "step.cu", f"step_adam_{suffix('adam', p, g, m, v)}", tiles(p.size, THREADS), THREADS,
-        p, g, m, v, np.int64(p.size), numbers, kind(beta1), kind(beta2), kind(eps),
-        kind(weight_decay), int(decoupled),
-    )  # fmt: skip
