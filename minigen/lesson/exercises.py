@@ -133,10 +133,12 @@ def judge(lesson: Lesson, id: str, folder: Path, progress: Progress) -> Verdict:
     if not path.exists():
         raise UsageError(f"there is no {path}: minigen lesson start {folder} makes it again")
     before = {p: p.read_bytes() for p in sorted(path.parent.glob("*.py"))}
-    verdict = judge_file(lesson, id, path)
-    changed = [p for p, data in before.items() if not p.exists() or p.read_bytes() != data]
-    for p in changed:
-        write_atomically(p, before[p])
+    try:
+        verdict = judge_file(lesson, id, path)
+    finally:  # also when the learner is tired of waiting
+        changed = [p for p, data in before.items() if not p.exists() or p.read_bytes() != data]
+        for p in changed:
+            write_atomically(p, before[p])
     if changed:
         names = ", ".join(p.name for p in changed)
         verdict = Verdict("broken", f"it changed files of the workspace ({names}); they are put "
@@ -173,9 +175,6 @@ def judge_file(lesson: Lesson, id: str, path: Path) -> Verdict:
                 code: int | None = child.wait(timeout=6 * seconds + 60)
             except subprocess.TimeoutExpired:
                 code = None
-            except KeyboardInterrupt:
-                code = None
-                raise
             finally:
                 _end_group(child)
         text = said.read_bytes()[: 4 * SHOWN].decode("utf-8", "replace")

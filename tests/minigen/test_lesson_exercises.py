@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
+
 import pytest
 
 from minigen import cli
@@ -84,6 +89,27 @@ def test_what_the_code_breaks_in_the_workspace_is_put_back(space, progress):
     found = verdict(space, progress, text)
     assert found.kind == "broken" and "power.py" in found.message
     assert other.read_text() == before
+
+
+def test_whoever_stops_waiting_loses_nothing_and_leaves_no_process(space, progress):
+    other, told = exercises.file_of(LESSON, "gradient.power", space), space / "pid.txt"
+    before = other.read_text()
+    text = (f"import os, time\nos.remove({str(other)!r})\n"
+            f"open({str(told)!r}, 'w').write(f'{{os.getpid()}}\\n')\ntime.sleep(1000)\n")
+
+    def tired() -> None:
+        while not (told.exists() and told.read_text().endswith("\n")):
+            time.sleep(0.05)
+        signal.raise_signal(signal.SIGINT)  # Ctrl-C, for the main thread
+
+    learner = threading.Thread(target=tired, daemon=True)
+    learner.start()
+    with pytest.raises(KeyboardInterrupt):
+        verdict(space, progress, text)
+    learner.join()
+    assert other.read_text() == before
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
 
 
 def test_endless_printing_is_cut(space, progress):
