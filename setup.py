@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 # Read, not imported: at build time the package's own dependencies are not installed.
 VERSION = (HERE / "minigen" / "version.py").read_text(encoding="utf-8").split('"')[-2]
 
-TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7"]
+TEST = ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "hypothesis>=6.100,<7"]
 PEERS = ["torch==2.13.*"]
 LESSONS = [
     "hypothesis>=6.100,<7", "markdown-it-py>=3,<5", "pygments>=2.17,<3", "jinja2>=3.1,<4",
