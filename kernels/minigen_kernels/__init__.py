@@ -23,7 +23,7 @@ if __name__ != "minigen_kernels":
     raise ImportError(f"import this package as 'minigen_kernels', not as '{__name__}'")
 
 CACHE_LINE = 64  # bytes
-LARGE = 1 << 14  # bytes from which on it is worth looking where an array begins
+LARGE = 1 << 16  # bytes from which on it is worth looking where an array begins
 
 __all__ = [
     "backend_of", "beside", "empty", "namespace_of", "on_gpu", "readable", "setting", "to_device",
@@ -31,7 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # one setting is one object: found at once
 class Setting:
     """What NumPy arrays are computed with: see use()."""
 

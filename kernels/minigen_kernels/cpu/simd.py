@@ -38,10 +38,16 @@ def native_bits() -> int:
 
 def vector_width() -> Width:
     """The width in force, as an argument: use(), else MINIGEN_VECTOR_BITS, else the CPU's."""
-    bits = setting().vector_bits or int(os.environ.get("MINIGEN_VECTOR_BITS") or native_bits())
+    return (0,) * ((setting().vector_bits or usual_bits()) // 64)
+
+
+@functools.cache  # of every kernel call: the environment is asked once
+def usual_bits() -> int:
+    """MINIGEN_VECTOR_BITS, or the CPU's own width."""
+    bits = int(os.environ.get("MINIGEN_VECTOR_BITS") or native_bits())
     if bits not in (128, 256, 512):
         raise ValueError(f"MINIGEN_VECTOR_BITS={bits}: choose 128, 256 or 512")
-    return (0,) * (bits // 64)
+    return bits
 
 
 def tile_shape(width: Width, dtype: Any) -> tuple[int, int]:

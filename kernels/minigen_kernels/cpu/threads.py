@@ -15,6 +15,7 @@ from typing import Any
 
 import numba
 
+_threads: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 _helpers: list[SimpleQueue[Any]] = []
 _lock = threading.Lock()
 
@@ -27,12 +28,13 @@ def set_threads(n: int) -> None:
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     if not 1 <= n <= most:
         raise ValueError(f"set_threads({n}): this process can use 1 to {most} threads")
-    numba.set_num_threads(n)
+    global _threads
+    _threads = n
 
 
 def get_threads() -> int:
     """The number of cores that the kernels use now."""
-    return numba.get_num_threads()
+    return _threads
 
 
 def on_all_threads(work: Callable[..., None], *arguments: Any) -> None:
