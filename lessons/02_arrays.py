@@ -35,14 +35,14 @@ from minigen.lesson import check, quick, show
 # Let us measure before we build. Here is the sum of products $\sum_k a_k b_k$, once with Python
 # numbers, one at a time, and once with arrays.
 
-# %% id="arrays.time" predict="100,000 products, and their sum. How many times faster is NumPy: about 2, about 10, or 30 and more?" options=["2", "10", "30"] answer="30"
-n = 100_000
+# %% id="arrays.time" predict="10,000 products, and their sum. How many times faster is NumPy: about 2, about 10, or 30 and more?" options=["2", "10", "30"] answer="30"
+n = 10_000
 rng = np.random.default_rng(2)
 a, b = rng.standard_normal(n), rng.standard_normal(n)
 lists = a.tolist(), b.tolist()
 
 
-def seconds(f, tries=7):
+def seconds(f, tries=20):
     """The quickest of some tries; other programs only make it slower."""
     times = []
     for _ in range(tries):
