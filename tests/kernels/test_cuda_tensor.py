@@ -114,6 +114,10 @@ CALLS = {
     "conv2d": lambda f, t: f(*t((1, 2, 4, 3), (3, 2, 2, 2))),
     "conv_transpose2d": lambda f, t: f(*t((1, 3, 4, 3), (3, 2, 2, 2))),
     "conv2d_weight": lambda f, t: f(*t((1, 2, 4, 3), (1, 3, 3, 2)), (2, 2)),
+    "attention": lambda f, t: f(*t((1, 4, 3), (1, 5, 3), (1, 5, 2)))[0],
+    "attention_backward": lambda f, t: f(
+        *t((1, 4, 2), (1, 4, 3), (1, 5, 3), (1, 5, 2), (1, 4, 2), (1, 4))
+    )[0],
 }
 
 
@@ -200,12 +204,13 @@ def test_they_have_the_signature_and_the_name_of_their_ladder(precision):
         assert kernel.__name__.startswith(f"{name}_") and kernel.__name__.endswith(precision)
 
 
-def test_every_product_has_one_and_each_is_compared_here():
+def test_every_product_has_one_and_each_is_compared_with_the_formula():
+    here = Path(__file__)
+    text = here.read_text() + here.with_name("test_cuda_tensor_attention.py").read_text()
     for precision in BITS:
-        assert set(TENSOR_CORES[precision]) <= set(PRODUCTS)
-        assert set(TENSOR_CORES[precision]) == set(CALLS)
-    tests = {name for name in globals() if name.startswith("test_")}
-    assert tests >= {f"test_{name}" for name in TENSOR_CORES["bf16"]}
+        assert set(TENSOR_CORES[precision]) == set(PRODUCTS) == set(CALLS)
+    for name in PRODUCTS:
+        assert f'products_agree("{name}"' in text or f'[precision]["{name}"](' in text
     assert TENSOR_CORES["float32"] == {}
 
 
@@ -251,8 +256,8 @@ def test_without_the_swizzle_of_tiles_the_counters_show_it(tmp_path, precision):
     [
         ("__syncthreads();", "", {"race", "uninitialised"}),
         ("stage ^= 1", "stage ^= 0", {"race"}),
-        ("r < rows && k < end ?", "k < end ?", {"out-of-bounds"}),
-        ("r < rows && k < end ?", "r < rows ?", {"out-of-bounds"}),
+        ("r < rows ? r : rows - 1", "r", {"out-of-bounds"}),
+        ("k < end ? k : end - 1", "k", {"out-of-bounds"}),
         ("if (m < M && n < N) store", "store", {"out-of-bounds", "race"}),
     ],
 )
@@ -273,7 +278,8 @@ def test_a_tile_without_its_barrier_its_stage_or_its_bounds_is_caught(
         ("bf16", "return pack_bf16(x[0], x[1]);",
          "return __float_as_uint(x[0]) >> 16 | (__float_as_uint(x[1]) & 0xffff0000u);"),
         ("tf32", "return float_to_tf32(x[0]);", "return __float_as_uint(x[0]);"),
-        ("bf16", "k0 + word(i) + WORDS * e", "k0 + word(i) * (ALONG_K ? 1 : 2) + e"),
+        ("bf16", "order(word(i) + WORDS * e)", "(ALONG_K ? word(i) * 2 + e : word(i) + WORDS * e)"),
+        ("bf16", "r < rows && k < end ?", "r < rows ?"),
         ("tf32", "4 * (chunk + lane / 16)", "4 * (chunk + lane / 16 % 1)"),
         ("tf32", "e / 2 * 8, column0", "e / 2, column0"),
     ],

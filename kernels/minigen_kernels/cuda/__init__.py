@@ -55,11 +55,15 @@ TENSOR_CORES: dict[str, dict[str, Any]] = {
         "conv2d": conv.conv2d_3_tf32,
         "conv_transpose2d": conv.conv_transpose2d_2_tf32,
         "conv2d_weight": conv.conv2d_weight_2_tf32,
+        "attention": attention.attention_2_tf32,
+        "attention_backward": attention.attention_backward_2_tf32,
     },
     "bf16": {
         "gemm": gemm.gemm_3_bf16,
         "conv2d": conv.conv2d_3_bf16,
         "conv_transpose2d": conv.conv_transpose2d_2_bf16,
         "conv2d_weight": conv.conv2d_weight_2_bf16,
+        "attention": attention.attention_2_bf16,
+        "attention_backward": attention.attention_backward_2_bf16,
     },
 }

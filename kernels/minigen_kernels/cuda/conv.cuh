@@ -71,7 +71,7 @@ __device__ __forceinline__ void conv_transpose2d(const T* y, const T* w, const T
   const Phase cols = phase_of(phase % g.stride_w, g.W, g.stride_w, g.pad_w, g.dilation_w, g.kw);
   const int per_group = g.O / g.groups, channels = g.C / g.groups;
   const int taps = rows.taps * cols.taps, pixels = rows.count * cols.count;
-  if ((int)blockIdx.x * Tile::SIZE >= g.N * pixels) return;  // phases differ by a pixel; whole blocks
+  if ((int)blockIdx.x * Tile::SIZE >= g.N * pixels) return;  // phases differ by a pixel
   auto weight = [&](int c, int k) {
     int o = k / taps, p = rows.tap + k % taps / cols.taps * rows.tap_step;
     int q = cols.tap + k % cols.taps * cols.tap_step;

@@ -38,13 +38,13 @@ __device__ __forceinline__ int place(int row, int word) {
   return row * WORDS + ((word / 4) ^ (row / (32 / WORDS) % (WORDS / 4))) * 4 + word % 4;
 }
 
-// The operand B of J tensor-core tiles: rows `row` on, chunks `chunk` and the next; J is even.
-template <int WORDS, int J>
-__device__ __forceinline__ void load_right(unsigned (&b)[J][2], const unsigned* tile, int row,
+// The operand B of four tensor-core tiles: rows `row` on, chunks `chunk` and the next.
+template <int WORDS>
+__device__ __forceinline__ void load_right(unsigned (&b)[4][2], const unsigned* tile, int row,
                                            int chunk) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int j = 0; j < J; j += 2) {  // two tiles by one ldmatrix
+  for (int j = 0; j < 4; j += 2) {  // two tiles by one ldmatrix
     unsigned both[4];
     int r = row + 8 * j + lane / 16 * 8 + lane % 8;
     ldmatrix_x4(both, &tile[place<WORDS>(r, 4 * (chunk + lane / 8 % 2))]);
@@ -63,17 +63,21 @@ __device__ __forceinline__ void multiply(const unsigned* a_tile, const unsigned*
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int chunk = 0; chunk < WORDS / 4; chunk += 2) {
-    unsigned a[I][4], b[J][2];
+    unsigned a[I][4];
 #pragma unroll
     for (int i = 0; i < I; i++) {
       int row = row0 + 16 * i + lane % 16;
       ldmatrix_x4(a[i], &a_tile[place<WORDS>(row, 4 * (chunk + lane / 16))]);
     }
-    load_right<WORDS>(b, b_tile, column0, chunk);
 #pragma unroll
-    for (int i = 0; i < I; i++)
+    for (int j0 = 0; j0 < J; j0 += 4) {  // four at a time: more of B would cost more registers
+      unsigned b[4][2];
+      load_right<WORDS>(b, b_tile, column0 + 8 * j0, chunk);
 #pragma unroll
-      for (int j = 0; j < J; j++) Kind::mma(sums[i][j], a[i], b[j]);
+      for (int i = 0; i < I; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) Kind::mma(sums[i][j0 + j], a[i], b[j]);
+    }
   }
 }
 
@@ -98,39 +102,46 @@ constexpr int WORDS = 16;     // of a row of a tile
 template <class Kind>
 constexpr int DEPTH = WORDS * Kind::PER_WORD;  // of a step: 32 numbers of bfloat16, 16 of TF32
 
-// What a thread brings of the next tile: loaded while the present one is multiplied, then rounded
-// and stored. Word w of a row holds k = w, and in bfloat16 k = w + 16 too: the order of the terms
+// What a thread brings of the next tile: loaded and rounded while the present one is multiplied,
+// then stored. Word w of a row holds k = w, and in bfloat16 k = w + 16 too: the order of the terms
 // is free, if A and B agree, and so neighbouring threads load neighbours along k.
 //
 // ALONG_K: they lie so in memory. Otherwise rows are neighbours: a warp loads 8 of them, which are
 // a sector of 32 bytes, in 4 words, so that it stores to 32 different banks.
-template <class Kind, bool ALONG_K>
+template <class Kind, bool ALONG_K, int ROWS = TILE>  // of the tile: 32 or 64
 struct Carried {
-  static constexpr int COUNT = TILE * WORDS / THREADS;
-  float numbers[COUNT][Kind::PER_WORD];
+  static constexpr int COUNT = ROWS * WORDS / THREADS;
+  unsigned words[COUNT];
 
   static __device__ __forceinline__ int row(int i) {
     const int t = threadIdx.x;
-    return ALONG_K ? t / WORDS + i * (THREADS / WORDS) : t % 8 + t / 32 * 8 + i % 2 * 32;
+    return ALONG_K ? t / WORDS + i * (THREADS / WORDS) : t % 8 + t / 32 * 8 + i % (ROWS / 32) * 32;
   }
   static __device__ __forceinline__ int word(int i) {
     const int t = threadIdx.x;
-    return ALONG_K ? t % WORDS : t / 8 % 4 + i / 2 * 4;
+    return ALONG_K ? t % WORDS : t / 8 % 4 + i / (ROWS / 32) * 4;
   }
-  // load(row, k) is asked for rows below `rows` and k below `end` only; the others are 0.
-  template <class Load>
-  __device__ __forceinline__ void fetch(int row0, int rows, int k0, int end, Load load) {
+  // load(row, k) is asked for rows below `rows` and k below `end` only, which are not 0; what lies
+  // outside becomes 0. Every thread loads something: there is no branch around any load.
+  // order(k), of k below DEPTH: which term stands in this place of a step.
+  template <class Load, class Order>
+  __device__ __forceinline__ void fetch(int row0, int rows, int k0, int end, Load load,
+                                        Order order) {
 #pragma unroll
-    for (int i = 0; i < COUNT; i++)
+    for (int i = 0; i < COUNT; i++) {
+      float numbers[Kind::PER_WORD];
 #pragma unroll
       for (int e = 0; e < Kind::PER_WORD; e++) {
-        int r = row0 + row(i), k = k0 + word(i) + WORDS * e;
-        numbers[i][e] = r < rows && k < end ? load(r, k) : 0.0f;
+        int r = row0 + row(i), k = k0 + order(word(i) + WORDS * e);
+        float number = load(r < rows ? r : rows - 1, k < end ? k : end - 1);
+        numbers[e] = r < rows && k < end ? number : 0.0f;
       }
+      words[i] = Kind::word(numbers);
+    }
   }
   __device__ __forceinline__ void put(unsigned* tile) const {
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) tile[place<WORDS>(row(i), word(i))] = Kind::word(numbers[i]);
+    for (int i = 0; i < COUNT; i++) tile[place<WORDS>(row(i), word(i))] = words[i];
   }
 };
 
@@ -139,26 +150,31 @@ struct Tiles {
   alignas(128) unsigned a[2][TILE * WORDS], b[2][TILE * WORDS];
 };
 
-// sums += a(m, k) b(k, n) over k_begin ... k_end - 1, in the block's tile from (m0, n0) on: by each
-// warp 16 I x 8 J elements, from row0 and column0 of the tile on. What lies outside M x N is 0.
-template <class Kind, bool A_ALONG_K, bool B_ALONG_K, int I, int J, class LoadA, class LoadB>
+// sums += a(m, k) b(k, n) over k_begin ... k_end - 1, in the block's tile of 64 x COLUMNS from
+// (m0, n0) on: by each warp 16 I x 8 J elements, from row0 and column0 of the tile on. What lies
+// outside M x N is 0.
+template <class Kind, bool A_ALONG_K, bool B_ALONG_K, int COLUMNS, int I, int J, class LoadA,
+          class LoadB>
 __device__ __forceinline__ void add_products(Tiles& tiles, int m0, int n0, int M, int N,
                                              int k_begin, int k_end, LoadA load_a, LoadB load_b,
                                              int row0, int column0, float (&sums)[I][J][4]) {
   Carried<Kind, A_ALONG_K> a;
-  Carried<Kind, B_ALONG_K> b;
-  auto fetch = [&](int k0) {
-    a.fetch(m0, M, k0, k_end, load_a);
-    b.fetch(n0, N, k0, k_end, [&](int n, int k) { return load_b(k, n); });
-  };
-  fetch(k_begin);
-  int stage = 0;
-  for (int k0 = k_begin; k0 < k_end; k0 += DEPTH<Kind>, stage ^= 1) {
-    a.put(tiles.a[stage]);
-    b.put(tiles.b[stage]);
-    __syncthreads();  // the tiles are there, and nobody reads those of the step before
-    if (k0 + DEPTH<Kind> < k_end) fetch(k0 + DEPTH<Kind>);
-    multiply<Kind, WORDS>(tiles.a[stage], tiles.b[stage], row0, column0, sums);
+  Carried<Kind, B_ALONG_K, COLUMNS> b;
+  auto as_it_is = [](int k) { return k; };
+  int stage = 1;
+  for (int k0 = k_begin - DEPTH<Kind>; k0 < k_end; k0 += DEPTH<Kind>, stage ^= 1) {
+    const bool is_there = k0 >= k_begin;  // the first time there is nothing yet to be multiplied
+    if (is_there) {
+      a.put(tiles.a[stage]);
+      b.put(tiles.b[stage]);
+      __syncthreads();  // the tiles are there, and nobody reads those of the step before
+    }
+    const int next = k0 + DEPTH<Kind>;
+    if (next < k_end) {
+      a.fetch(m0, M, next, k_end, load_a, as_it_is);
+      b.fetch(n0, N, next, k_end, [&](int n, int k) { return load_b(k, n); }, as_it_is);
+    }
+    if (is_there) multiply<Kind, WORDS>(tiles.a[stage], tiles.b[stage], row0, column0, sums);
   }
 }
 
@@ -175,8 +191,8 @@ struct TensorTile {
     __shared__ Tiles tiles;
     const int warp = threadIdx.x / 32, row0 = warp / 2 * 32, column0 = warp % 2 * 32;
     float sums[2][4][4] = {};
-    add_products<Kind, A_ALONG_K, B_ALONG_K>(tiles, m0, n0, M, N, k_begin, k_end, load_a, load_b,
-                                             row0, column0, sums);
+    add_products<Kind, A_ALONG_K, B_ALONG_K, SIZE>(tiles, m0, n0, M, N, k_begin, k_end, load_a,
+                                                   load_b, row0, column0, sums);
     each_sum(sums, m0 + row0, n0 + column0, [&](int m, int n, float sum) {
       if (m < M && n < N) store(m, n, sum);
     });
