@@ -189,7 +189,7 @@ SMALLEST = (
 
 
 def contestants(case: KernelCase, device: Any, sets: int) -> Iterator[Contestant]:
-    """Our rungs, the last one twice (A/A), then the peers; each made when it is its turn."""
+    """Our rungs, the last twice (A/A), and ours by tensor cores; each made when it is its turn."""
     drawn = [case.draw(0)]
     given = [device.array(x) for x in drawn[0].values()]
     buffers = [dict(zip(drawn[0], given, strict=True))]
@@ -198,7 +198,11 @@ def contestants(case: KernelCase, device: Any, sets: int) -> Iterator[Contestant
                         for name, x in buffers[0].items()})  # fmt: skip
     names = rung_names(case.kernel)
     for rung, name in [*enumerate(names, 1), *[(len(names), "again")][: len(names)]]:
-        yield _rung(case, device, buffers, rung, name)
+        yield _ours(case, device, buffers, name, rung=rung)
+    for precision, name in tensor_core_names(case.kernel).items():
+        made = _ours(case, device, buffers, name, precision=precision)
+        tolerance = BF16 if precision == "bf16" else TF32
+        yield dataclasses.replace(made, note=precision, tolerance=tolerance)
 
 
 def rung_names(kernel: str) -> list[str]:
@@ -208,7 +212,16 @@ def rung_names(kernel: str) -> list[str]:
     return [f.__name__ for f in LADDERS[kernel][1:]] if kernel in LADDERS else []
 
 
-def _rung(case: KernelCase, device: Any, buffers: list[Any], rung: int, name: str) -> Contestant:
+def tensor_core_names(kernel: str) -> dict[str, str]:
+    """The kernel that use(precision=...) chooses, by its precision."""
+    from minigen_kernels.cuda import TENSOR_CORES
+
+    return {p: made[kernel].__name__ for p, made in TENSOR_CORES.items() if kernel in made}
+
+
+def _ours(
+    case: KernelCase, device: Any, buffers: list[Any], name: str, **chosen: Any
+) -> Contestant:
     from minigen_kernels import backend_of, use
 
     def run(i: int) -> Any:
@@ -220,7 +233,7 @@ def _rung(case: KernelCase, device: Any, buffers: list[Any], rung: int, name: st
         return [device.host(y) for y in (made if isinstance(made, tuple) else (made,))]
 
     backend = "emulator" if device.rehearsal else None
-    return Contestant(name, "ours", run, result, lambda: use(backend=backend, rung=rung))
+    return Contestant(name, "ours", run, result, lambda: use(backend=backend, **chosen))
 
 
 def peers(case: KernelCase, sets: int) -> Iterator[Contestant]:

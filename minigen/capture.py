@@ -13,7 +13,8 @@ tensor), takes what changes as arguments, and keeps nothing of a call for the ne
 parameters, buffers, optimisers, averages and generators. Gradients come from grad(), not from
 .grad, which adds up. What is checked by looking at values, such as the range of class indices, is
 checked in the calls before the recording only. Otherwise the step goes on as it is written, and
-`reason` says in one line why.
+`reason` says in one line why. A recording keeps the precision that was in force when it was made
+(minigen_kernels.use), whatever is in force when it is replayed.
 """
 
 from __future__ import annotations

@@ -23,6 +23,11 @@ if __name__ != "minigen_kernels":
     raise ImportError(f"import this package as 'minigen_kernels', not as '{__name__}'")
 
 CACHE_LINE = 64  # bytes
+PRECISIONS = ("float32", "tf32", "bf16")
+# The kernels whose work is products of matrices: what a precision applies to.
+PRODUCTS = (
+    "gemm", "conv2d", "conv_transpose2d", "conv2d_weight", "attention", "attention_backward",
+)  # fmt: skip
 LARGE = 1 << 16  # bytes from which on it is worth looking where an array begins
 
 __all__ = [
@@ -38,6 +43,7 @@ class Setting:
     backend: str = "cpu"
     rung: int | None = None
     vector_bits: int | None = None
+    precision: str = "float32"
     own: tuple[tuple[str, Callable[..., Any]], ...] = ()
 
 
@@ -54,6 +60,7 @@ def use(
     backend: str | None = None,
     rung: int | None = None,
     vector_bits: int | None = None,
+    precision: str | None = None,
     **own: Callable[..., Any],
 ) -> Iterator[None]:
     """Choose, for a block, what NumPy arrays are computed with.
@@ -62,6 +69,11 @@ def use(
     rung         the rung of every ladder; a ladder that is shorter gives its last rung. It holds
                  for CuPy arrays too, but for rung 0, which is a formula on NumPy arrays.
     vector_bits  128, 256 or 512: the width of the vectors that the CPU kernels are written in.
+    precision    "float32", "tf32" or "bf16": what a GPU, or the emulator, rounds the factors of the
+                 products in matrix products, convolutions and attention to (24, 11 or 8 significant
+                 bits), for tensor cores to multiply. Arrays and sums stay float32. float64 arrays
+                 are not affected; a product of float32 arrays on the CPU is then an error. There is
+                 one rung of each kernel in tf32 and one in bf16, whatever `rung` says.
     own          kernels of your own by name, e.g. use(conv2d=my_conv2d).
     """
     global _setting
@@ -69,6 +81,8 @@ def use(
         raise ValueError(f"use(backend={backend!r}): the backends are 'cpu' and 'emulator'")
     if vector_bits not in (None, 128, 256, 512):
         raise ValueError(f"use(vector_bits={vector_bits!r}): choose 128, 256 or 512")
+    if precision not in (None, *PRECISIONS):
+        raise ValueError(f"use(precision={precision!r}): choose 'float32', 'tf32' or 'bf16'")
     if rung is not None and (not isinstance(rung, int) or rung < 0):
         raise ValueError(f"use(rung={rung!r}): a rung is a whole number from 0 (the formula) up")
     from . import cpu
@@ -81,6 +95,7 @@ def use(
         backend or before.backend,
         before.rung if rung is None else rung,
         vector_bits or before.vector_bits,
+        precision or before.precision,
         tuple({**dict(before.own), **own}.items()),
     )
     try:
@@ -94,7 +109,7 @@ def backend_of(array: Any) -> Any:
     if isinstance(array, np.ndarray):
         return _numpy_backend(_setting)
     if on_gpu(array):
-        return _cupy_backend(_setting.rung)
+        return _cupy_backend(_setting.rung, _setting.precision)
     raise TypeError(
         f"no kernels for {type(array).__name__}: give a NumPy array, or a CuPy array on a GPU"
     )
@@ -103,34 +118,55 @@ def backend_of(array: Any) -> Any:
 @functools.lru_cache(maxsize=64)
 def _numpy_backend(choice: Setting) -> Any:
     if choice.backend == "emulator":
-        from .cuda import LADDERS
+        from .cuda import LADDERS, TENSOR_CORES
 
+        products = TENSOR_CORES[choice.precision]
         backend = _Missing("use(backend='emulator') cannot compute it: use backend='cpu', or give "
                            "one of your own, use({name}=...)")  # fmt: skip
     else:
         from .cpu import LADDERS
 
+        products = {}
         backend = SimpleNamespace()
     for name, ladder in LADDERS.items():
         rung = -1 if choice.rung is None else min(choice.rung, len(ladder) - 1)
         setattr(backend, name, ladder[rung])
-    for name, kernel in choice.own:
+    if choice.backend == "cpu" and choice.precision != "float32":
+        products = {n: _refusing(getattr(backend, n), choice.precision) for n in PRODUCTS}
+    for name, kernel in (*products.items(), *choice.own):
         setattr(backend, name, kernel)
     return backend
 
 
+def _refusing(kernel: Callable[..., Any], precision: str) -> Callable[..., Any]:
+    """The CPU's kernel for float64 arrays; for float32 ones an error, for it cannot round them."""
+
+    @functools.wraps(kernel)
+    def refusing(array: Any, *others: Any, **options: Any) -> Any:
+        if array.dtype == np.float64:
+            return kernel(array, *others, **options)
+        raise ValueError(
+            f"use(precision={precision!r}): a CPU has no tensor cores, and this array is on one; "
+            "use precision='float32', move the tensors with .to('cuda'), or use backend='emulator'"
+        )
+
+    return refusing
+
+
 @functools.lru_cache(maxsize=16)
-def _cupy_backend(rung: int | None) -> Any:
+def _cupy_backend(rung: int | None, precision: str) -> Any:
     if rung == 0:
         raise ValueError(
             "use(rung=0): rung 0 is the formula on NumPy arrays, and this array is on a GPU; "
             "choose a rung from 1 up, or move the tensors with .to('cpu')"
         )
-    from .cuda import LADDERS
+    from .cuda import LADDERS, TENSOR_CORES
 
     backend = _Missing("it cannot be computed on a GPU: move the tensors with .to('cpu')")
     for name, ladder in LADDERS.items():
         setattr(backend, name, ladder[-1 if rung is None else min(rung, len(ladder) - 1)])
+    for name, kernel in TENSOR_CORES[precision].items():
+        setattr(backend, name, kernel)
     return backend
 
 

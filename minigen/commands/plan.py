@@ -34,6 +34,8 @@ class Options:
     """Begin with the options of an earlier run: its config.toml."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """What to compute on; auto takes a GPU if there is one that works, otherwise the CPU."""
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """What a GPU rounds the factors of products to; weights and sums stay float32."""
     threads: int | None = None
     """Cores to compute with (when not given: all)."""
     seed: int = 0
@@ -185,7 +187,7 @@ def _from_stored(
     chosen = {"data": stored["data"], "seed": stored["seed"]}
     if "preset" in stored:
         chosen["preset"] = stored["preset"]
-    for table, kept in (("run", ("sample_every", "checkpoint_every", "keep")),
+    for table, kept in (("run", ("sample_every", "checkpoint_every", "keep", "precision")),
                         ("data_options", DATA_OPTIONS)):  # fmt: skip
         _known_only(stored.get(table, {}), kept, table, where)
     return dataclasses.replace(config, **explicit), {**chosen, **stored.get("run", {})}

@@ -13,7 +13,7 @@ from ..cli import out
 from ..errors import CheckpointError, UsageError
 from ..models.limits import within
 from ..training import checkpoint
-from .device import device_for
+from .device import check_precision, device_for
 from .parsing import parse
 from .plan import config_from, folder_of
 
@@ -34,6 +34,8 @@ class Options:
     """Every pixel becomes so many pixels square."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """What to compute on; auto takes a GPU if there is one that works, otherwise the CPU."""
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """What a GPU rounds the factors of products to."""
     threads: int | None = None
     """Cores to compute with (when not given: all)."""
     debug: bool = False
@@ -47,16 +49,19 @@ def main(argv: list[str]) -> int:
     within(options, 0, "seed", below=2**64)
     if run is None:
         raise UsageError("minigen sample RUN: name a run directory, such as runs/dcgan-glyphs/...")
+    from minigen_kernels import use
     from minigen_kernels.random import Generator
 
     from .. import environment
 
     environment.threads(options.threads)
     device = device_for(options.device)
+    check_precision(options.precision, device)
     module, _, model, _ = load_model(run)
     if device != "cpu":
         model.to(device)
-    pictures = np.asarray(module.sample(model, options.n, Generator(options.seed)))
+    with use(precision=options.precision):
+        pictures = np.asarray(module.sample(model, options.n, Generator(options.seed)))
     path = options.out or folder_of(run) / f"samples-{options.seed}.png"
     page = images.grid(pictures, options.columns, scale=options.scale, value_range=(-1, 1))
     images.save_png(page, path)

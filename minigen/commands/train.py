@@ -11,7 +11,7 @@ from .. import __version__, models, training
 from ..cli import out
 from ..errors import MinigenError, TrainingError, UsageError
 from ..training.progress import Progress, choose, duration
-from .device import device_for
+from .device import check_precision, device_for
 from .plan import RUNS, Options, Plan, folder_of, full_name, load_data, make_plan, slug
 
 SHARE_OF_GEMM = 0.35  # how much of the matrix product's speed a whole training step reaches
@@ -27,6 +27,7 @@ def main(argv: list[str]) -> int:
     module = models.get(name)
     plan = make_plan(name, module, argv[1:])
     device = device_for(plan.options.device)
+    check_precision(plan.options.precision, device)
     progress = choose(
         "quiet" if plan.options.quiet else "json" if plan.options.json else "auto"
     )
@@ -45,6 +46,8 @@ def _train(
     module: Any, plan: Plan, command: list[str], progress: Progress, device: str
 ) -> int:
     options, config = plan.options, plan.config
+    from minigen_kernels import use
+
     from .. import environment
 
     environment.threads(options.threads)
@@ -61,6 +64,7 @@ def _train(
         folder = training.RunFolder.open(folder_of(plan.resume))
         found = _or_close(folder, _to_go_on_from, folder, plan, fields)
     env = {**environment.environment(), "data": data.digest(), "device": device}
+    env["precision"] = options.precision
     tenth = max(1, config.steps // 10)
     run_options = training.RunOptions(
         sample_every=options.sample_every or tenth,
@@ -77,7 +81,8 @@ def _train(
         if plan.resume is not None and found is None:
             run.say("this run ended before its first checkpoint: it begins again")
         began = time.monotonic()
-        module.train(config, data, _rng(options.seed), run)
+        with use(precision=options.precision):
+            module.train(config, data, _rng(options.seed), run)
         _say_where(run, time.monotonic() - began, progress, options)
     return 0
 
@@ -145,6 +150,7 @@ def _to_store(plan: Plan, options: training.RunOptions) -> dict[str, Any]:
         "seed": plan.options.seed,
         "preset": plan.options.preset,
         "run": {
+            "precision": plan.options.precision,
             "sample_every": options.sample_every,
             "checkpoint_every": options.checkpoint_every,
             "keep": options.keep,
@@ -172,9 +178,12 @@ def _cost(module: Any, plan: Plan, environment: Any) -> Any:
 
 def _dry_run(module: Any, plan: Plan, data: Any, device: str) -> int:
     """Two steps in memory; the second one tells the time, since the first may compile."""
+    from minigen_kernels import use
+
     run = _Timed(2, device)
     config = dataclasses.replace(plan.config, steps=max(2, plan.config.steps))
-    module.train(config, data, _rng(plan.options.seed), run)
+    with use(precision=plan.options.precision):
+        module.train(config, data, _rng(plan.options.seed), run)
     each = run.times[-1] - run.times[0]
     values = "  ".join(f"{k} {v:.4g}" for k, v in run.logs[-1].items() if k != "step")
     steps = plan.config.steps

@@ -37,7 +37,9 @@ from .signals import StopRequest
 
 GIF_FRAMES = 60
 # Of two environments; data is a digest of the pictures, which an older Pillow draws otherwise.
-COMPARED = "minigen numpy numba llvmlite pillow cpu threads vector_bits data device".split()
+COMPARED = (
+    "minigen numpy numba llvmlite pillow cpu threads vector_bits data device precision".split()
+)
 
 
 class Interrupted(KeyboardInterrupt):

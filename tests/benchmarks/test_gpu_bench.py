@@ -208,7 +208,8 @@ def test_a_rehearsal_checks_every_rung_and_leaves_nothing(said, monkeypatch):
     for case in gpu_kernels.SMALLEST:
         label = f"{case.kernel} {case.name}"
         if case.kernel in cuda.LADDERS:
-            for name in gpu_kernels.rung_names(case.kernel):
+            names = gpu_kernels.tensor_core_names(case.kernel).values()
+            for name in (*gpu_kernels.rung_names(case.kernel), *names):
                 assert any(label in line and name in line for line in page.splitlines())
         else:
             assert f"- {label}: the kernel has no CUDA rung in this version" in page

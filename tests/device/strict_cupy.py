@@ -507,7 +507,7 @@ def with_cpu_kernels(monkeypatch: Any) -> None:
         **{name: _on_cpu(ladder[-1]) for name, ladder in LADDERS.items()}
     )
     kernels.adam = _adam
-    chosen = lambda rung: kernels  # noqa: E731
+    chosen = lambda rung, precision: kernels  # noqa: E731
     chosen.cache_clear = lambda: None  # type: ignore[attr-defined]
     monkeypatch.setattr(minigen_kernels, "_cupy_backend", chosen)
     monkeypatch.setattr(step, "store", _store)

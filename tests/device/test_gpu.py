@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from minigen_kernels import cuda, use
+from minigen_kernels import backend_of, cuda, use
 from minigen_kernels.random import Generator
 
 from minigen import Tensor
@@ -79,6 +79,44 @@ def test_op(case, gpu):
 def test_lower_rung(case, rung, gpu):
     with skipping_what_is_missing(), use(rung=rung):
         drawn(case, lambda example: check(example, case.order, gpu, rtol=1e-7))
+
+
+PRODUCTS = {
+    "gemm": (lambda f, a, b: f.gemm(a, b, False, True), [(65, 70), (130, 70)]),
+    "conv2d": (
+        lambda f, x, w: f.conv2d(x, w, None, (2, 1), (1, 1)), [(2, 5, 9, 11), (66, 5, 3, 3)]
+    ),
+    "conv_transpose2d": (
+        lambda f, y, w: f.conv_transpose2d(y, w, None, (2, 1), (1, 1)),
+        [(2, 66, 5, 11), (66, 5, 3, 3)],
+    ),
+    "conv2d_weight": (
+        lambda f, x, gy: f.conv2d_weight(x, gy, (3, 3), (2, 1), (1, 1)),
+        [(2, 5, 9, 11), (2, 66, 5, 11)],
+    ),
+    "attention": (
+        lambda f, q, k, v: f.attention(q, k, v, None, True)[0],
+        [(2, 67, 33), (2, 131, 33), (2, 131, 66)],
+    ),
+    "attention_backward": (
+        lambda f, g, q, k, v: f.attention_backward(g, q, k, v, *f.attention(q, k, v))[1],
+        [(2, 67, 66), (2, 67, 33), (2, 131, 33), (2, 131, 66)],
+    ),
+}
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_by_tensor_cores(name, precision, gpu):
+    """Off by what rounded factors explain, and by more than float32 would be."""
+    compute, shapes = PRODUCTS[name]
+    drawn_arrays = [np.random.default_rng(len(s) + s[0]).standard_normal(s) for s in shapes]
+    exact = compute(backend_of(np.zeros(1)), *drawn_arrays)
+    given = [gpu.asarray(x.astype(np.float32)) for x in drawn_arrays]
+    with use(precision=precision):
+        got = compute(backend_of(given[0]), *given).get()
+    error = np.linalg.norm(got - exact) / np.linalg.norm(exact)
+    assert 2e-5 < error < (1.5e-2 if precision == "bf16" else 2e-3)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

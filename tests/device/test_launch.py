@@ -14,6 +14,7 @@ from minigen_kernels.cuda import device, launch
 
 from minigen import Tensor, grad
 from minigen import functional as F
+from minigen.capture import WARM_UP, captured
 from tests.device import strict_cupy
 from tests.kernels.needs import GXX
 
@@ -215,6 +216,40 @@ def test_functions_of_minigen_on_device_arrays(cupy, dtype):
             np.testing.assert_allclose(g.numpy(), e.data, rtol=0, atol=scale * 2e-5)
     names = {name for name, *_ in strict_cupy.State.launches}
     assert any("gemm" in n for n in names) and any("attention_backward" in n for n in names)
+
+
+@GXX
+@pytest.mark.emulator
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_products_on_a_device_in_the_precision_asked_for(cupy, precision):
+    """Forward and backward by the kernels of tensor cores; parameters and gradients in float32."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((5, 17), (4, 17)))
+    ds = [Tensor(cupy.asarray(x), requires_grad=True) for x in (a, b)]
+    with use(precision=precision):
+        y = F.linear(*ds)
+        found = [y, *grad(y.sum(), ds)]
+    names = {name for name, *_ in strict_cupy.State.launches if "gemm" in name}
+    assert names and all("tensor" in name and name.endswith(precision) for name in names)
+    one = np.ones((5, 4))
+    for got, exact in zip(found, (a @ b.T, one @ b, one.T @ a), strict=True):
+        assert got.dtype == np.float32
+        error = np.linalg.norm(got.numpy() - exact) / np.linalg.norm(exact)
+        assert 1e-5 < error < 2.0 ** -(7 if precision == "bf16" else 10)
+
+
+@GXX
+@pytest.mark.emulator
+def test_a_recording_keeps_its_precision(cupy):
+    """Made in bfloat16, replayed where float32 is in force: the recorded kernels run."""
+    rng = np.random.default_rng(1)
+    x, w = (Tensor(cupy.asarray(rng.standard_normal((6, 6)).astype(np.float32))) for _ in range(2))
+    step = captured(lambda x: F.linear(x, w), "cuda", pytest.fail)
+    with use(precision="bf16"):
+        rounded = [step(x).numpy() for _ in range(WARM_UP + 1)][-1]
+    np.testing.assert_array_equal(step(x).numpy(), rounded)
+    plain = F.linear(x, w).numpy()
+    assert np.linalg.norm(plain - rounded) > 1e-4 * np.linalg.norm(plain)
 
 
 def test_one_signature_for_both_executors():

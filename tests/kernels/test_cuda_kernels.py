@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minigen_kernels import backend_of, cpu, cuda, emulator, use
+from minigen_kernels import backend_of, cpu, cuda, use
 from minigen_kernels.cuda import LADDERS, attention, conv, gemm
 
 from minigen import functional as F
@@ -22,7 +21,6 @@ from tests.kernels.test_conv import arrays_for, cases, left_over
 from tests.kernels.test_gemm import products
 
 pytestmark = [pytest.mark.emulator, GXX]
-SOURCES = Path(cuda.__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -193,80 +191,3 @@ def test_other_types_are_refused():
         gemm.gemm_1_tile(np.ones((2, 2), np.float16), np.ones((2, 2), np.float16))
     with pytest.raises(TypeError, match="all arrays of one type, not float32 and float64"):
         gemm.gemm_1_tile(np.ones((2, 2), np.float32), np.ones((2, 2)))
-
-
-# ---------------------------------------------------------------- tensor cores
-def to_bf16(x):
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
-
-
-def from_bf16(bits):
-    return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-
-
-STAGE_BYTES = 2 * 64 * 64 * 2
-
-
-def gemm_bf16(m, n, k, source=SOURCES / "gemm_bf16.cu", **how):
-    """(module, C, C in float64) of one product of random bfloat16 matrices."""
-    rng = np.random.default_rng(k)
-    a, b = (to_bf16(rng.standard_normal(s)) for s in ((m, k), (n, k)))
-    c = np.full((m, n), np.nan, np.float32)
-    module = emulator.load(source, **how)
-    grid = -(-n // 64), -(-m // 64)
-    module.gemm_3_tensor_bf16[grid, 128, 3 * STAGE_BYTES](a, b, c, m, n, k)
-    return module, c, from_bf16(a) @ from_bf16(b).T
-
-
-@pytest.mark.parametrize("shape", [(64, 64, 64), (65, 130, 72), (1, 1, 8), (37, 70, 264)])
-def test_gemm_of_bfloat16(shape):
-    for seed in range(2):
-        _, c, exact = gemm_bf16(*shape, check=True, seed=seed)
-        assert np.linalg.norm(c - exact) <= 1e-6 * np.linalg.norm(exact)
-
-
-def test_gemm_of_bfloat16_has_no_bank_conflict():
-    """The swizzle: ldmatrix, and the copies into shared memory, at every place in the source."""
-    module, _, _ = gemm_bf16(64, 64, 256, count=True)
-    shared = [s for s in module.counts() if s.space == "shared"]
-    assert {s.operation for s in shared} == {"read", "write"}
-    # Four warps, four steps of 64: 4 · 4 reads of A or B in each, four groups of eight rows a read.
-    assert sum(s.ideal for s in shared if s.operation == "read") == 4 * 4 * 16 * 4
-    assert [s.extra for s in shared] == [0] * len(shared)
-    loads = [s for s in module.counts() if s.space == "global" and s.operation == "read"]
-    assert sum(s.transactions for s in loads) == 2 * 64 * 256 * 2 // 32
-    assert all(s.extra == 0 for s in loads)
-
-
-@pytest.mark.parametrize(
-    "right, wrong, kinds",
-    [
-        ("cp_async_wait<STAGES - 2>", "cp_async_wait<STAGES - 1>", {"wait"}),
-        ("    __syncthreads();", "", {"race", "wait", "uninitialised"}),
-        ("copy(step + STAGES - 1)", "copy(step + STAGES)", {"race", "wait", "uninitialised"}),
-        ("row0 + row < rows && k0", "k0", {"out-of-bounds"}),
-    ],
-)
-def test_what_holds_the_pipeline_together_cannot_be_left_out(tmp_path, right, wrong, kinds):
-    """A wait, a barrier, the stage that is filled, a bound: the kernel without each of them."""
-    text = (SOURCES / "gemm_bf16.cu").read_text()
-    assert text.count(right) == 1
-    broken = tmp_path / "gemm_bf16.cu"
-    broken.write_text(text.replace(right, wrong))
-    for seed in range(5):
-        with pytest.raises(emulator.KernelError) as caught:
-            gemm_bf16(65, 64, 256, source=broken, check=True, seed=seed)
-        assert caught.value.kind in kinds, caught.value
-
-
-def test_without_the_swizzle_the_counters_show_it(tmp_path):
-    text = (SOURCES / "gemm_bf16.cu").read_text()
-    plain = tmp_path / "gemm_bf16.cu"
-    assert text.count("((column / 8) ^ (row % 8)) * 8") == 1
-    plain.write_text(text.replace("((column / 8) ^ (row % 8)) * 8", "column / 8 * 8"))
-    module, c, exact = gemm_bf16(64, 64, 64, source=plain, count=True)
-    assert np.linalg.norm(c - exact) <= 1e-6 * np.linalg.norm(exact)
-    reads = [s for s in module.counts() if s.space == "shared" and s.operation == "read"]
-    # Eight rows of 128 bytes begin in the same bank: eight turns for each one.
-    assert sum(s.extra for s in reads) == 7 * sum(s.ideal for s in reads)

@@ -82,3 +82,17 @@ def test_a_training_step_with_every_kernel_from_cuda(name):
         np.testing.assert_allclose(list(got.values()), list(right.values()), rtol=tolerance)
     for got, right in zip(slopes, expected_slopes, strict=True):
         assert np.linalg.norm(got - right) <= 1e-3 * np.linalg.norm(right) + 1e-7
+
+
+@pytest.mark.parametrize("precision, off", [("tf32", 2e-3), ("bf16", 2e-2)])
+def test_a_training_step_by_tensor_cores(precision, off):
+    """Other numbers than in float32, and near them; weights and what Adam keeps stay float32."""
+    name = "image-gpt"
+    expected_logs, expected_slopes = trained(name)
+    with use(backend="emulator", precision=precision):
+        logs, slopes = trained(name)
+    assert logs[0] == pytest.approx(expected_logs[0], rel=off)
+    assert {x.dtype for x in slopes} == {np.dtype(np.float32)}
+    distance = sum(np.linalg.norm(a - b) for a, b in zip(slopes, expected_slopes, strict=True))
+    size = sum(np.linalg.norm(b) for b in expected_slopes)
+    assert 1e-6 * size < distance < 5 * off * size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import minigen_kernels
 import numpy as np
 import pytest
 
@@ -189,6 +191,45 @@ def test_cuda_without_a_gpu_names_the_install_line(minigen, monkeypatch):
     monkeypatch.setattr(environment, "_output", lambda *c: "CUDA Version: 12.4")
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
     refused(minigen("train", "toy", "--device", "cuda"), 1, "pip install 'minigen[cuda12]'")
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_tensor_cores_are_refused_on_the_cpu_before_anything_is_written(
+    minigen, toy, monkeypatch, device
+):
+    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
+    said = "--precision bf16", "--precision float32", "--device cuda"
+    refused(toy("--precision", "bf16", "--device", device, "--out", "run"), 2, *said)
+    refused(toy("--precision", "bf16", "--device", device, "--dry-run"), 2, *said)
+    assert not Path("run").exists()
+    refused(minigen("train", "toy", "--precision", "half"), 2, "--precision", "bf16")
+    assert toy("--out", "run", "--steps", 3)[0] == 0
+    refused(minigen("sample", "run", "--precision", "tf32", "--device", device), 2, "float32")
+
+
+def test_a_run_keeps_its_precision(minigen, toy, monkeypatch):
+    """In force while it trains and samples, in its files, in what goes on from it."""
+    seen = []
+    module, train_toy = sys.modules["toy_model"], sys.modules["toy_model"].train
+
+    def train(*arguments):
+        seen.append(minigen_kernels.setting().precision)
+        return train_toy(*arguments)
+
+    monkeypatch.setattr(module, "train", train)
+    for command in ("train", "sample"):  # the toy multiplies no matrices
+        there = importlib.import_module(f"minigen.commands.{command}")
+        monkeypatch.setattr(there, "check_precision", lambda *given: None)
+    assert toy("--precision", "bf16", "--out", "run", "--steps", 3)[0] == 0
+    assert training.read_config(Path("run"))["run"]["precision"] == "bf16"
+    assert json.loads(Path("run/env.json").read_text())["starts"][0]["precision"] == "bf16"
+    assert minigen("train", "toy", "--resume", "run", "--steps", 5)[0] == 0
+    assert minigen("train", "toy", "--config", "run/config.toml", "--out", "two")[0] == 0
+    assert toy("--precision", "tf32", "--dry-run")[0] == 0
+    resumed = minigen("train", "toy", "--resume", "run", "--steps", 6, "--precision", "float32")
+    assert resumed[0] == 0 and "precision bf16 → float32" in resumed[1] + resumed[2]
+    assert seen == ["bf16", "bf16", "bf16", "tf32", "float32"]
+    assert minigen_kernels.setting().precision == "float32"
 
 
 # ---- a run

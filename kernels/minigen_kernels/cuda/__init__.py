@@ -6,11 +6,13 @@ rungs have one signature. use(backend="emulator") computes with them on NumPy ar
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import reference
 from . import attention, conv, deposit, elementwise, gemm, loss, norm, optimizer, random
 from .launch import emulation
 
-__all__ = ["LADDERS", "emulation"]
+__all__ = ["LADDERS", "TENSOR_CORES", "emulation"]
 
 LADDERS = {
     "gemm": (reference.gemm, gemm.gemm_1_tile, gemm.gemm_2_registers),
@@ -42,4 +44,26 @@ LADDERS = {
     "uniform": (reference.uniform, random.uniform_1_blocks),
     "normal": (reference.normal, random.normal_1_blocks),
     "dropout": (reference.dropout, random.dropout_1_fused),
+}
+
+# What use(precision=...) puts in the place of a rung: the same kernels on arrays of float32, with
+# factors rounded for tensor cores. float64 arrays go to the last rung above.
+TENSOR_CORES: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "tf32": {
+        "gemm": gemm.gemm_3_tf32,
+        "conv2d": conv.conv2d_3_tf32,
+        "conv_transpose2d": conv.conv_transpose2d_2_tf32,
+        "conv2d_weight": conv.conv2d_weight_2_tf32,
+        "attention": attention.attention_2_tf32,
+        "attention_backward": attention.attention_backward_2_tf32,
+    },
+    "bf16": {
+        "gemm": gemm.gemm_3_bf16,
+        "conv2d": conv.conv2d_3_bf16,
+        "conv_transpose2d": conv.conv_transpose2d_2_bf16,
+        "conv2d_weight": conv.conv2d_weight_2_bf16,
+        "attention": attention.attention_2_bf16,
+        "attention_backward": attention.attention_backward_2_bf16,
+    },
 }

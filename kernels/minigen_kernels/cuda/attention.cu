@@ -2,36 +2,11 @@
 // s[j] = scale q[b,i] . k[b,j] + mask[b,i,j]; float32 and float64, any size, no T x S array
 // anywhere. A query that may look at no key gives 0 and lse = -inf.
 // REGISTERS 128
-
-struct Attention {
-  int T, S, d, dv;       // queries, keys, width of q and k, width of v
-  long long mask_batch;  // elements from one mask of the batch to the next; 0: one mask for all
-  int is_causal;         // query i looks at keys 0 ... i
-};
-
-template <class T>
-struct Mask {  // one of both, or neither
-  const unsigned char* allowed;
-  const T* added;
-};
+#include "attention.cuh"
 
 constexpr int SIDE = 16, THREADS = SIDE * SIDE;
 constexpr int ROWS = 2 * SIDE;   // queries of a block, and keys of a step
 constexpr int WIDTH = 4 * SIDE;  // columns of v that a block makes
-
-template <class T>
-__device__ __forceinline__ T minus_infinity() {
-  return -(T)__int_as_float(0x7f800000);
-}
-
-template <class T>
-__device__ __forceinline__ T masked(T score, const Mask<T>& mask, const Attention& g, int b, int i,
-                                    int j) {
-  if (j >= g.S || (g.is_causal && j > i)) return minus_infinity<T>();
-  long long at = b * g.mask_batch + (long long)i * g.S + j;
-  if (mask.allowed) return mask.allowed[at] ? score : minus_infinity<T>();
-  return mask.added ? score + mask.added[at] : score;
-}
 
 // Over the 16 threads that share a row of the scores: half a warp.
 template <class T>

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import empty
-from .launch import MOST_BLOCKS, launch, packed, suffix, tiles
+from .launch import MOST_BLOCKS, float64_by, launch, packed, suffix, tiles
 
 ROWS, WIDTH, THREADS = 32, 64, 256
+TILE, TENSOR_THREADS, WARPS = 64, 128, 4  # of attention_tensor.cu
 ATTENTION = np.dtype(
     [("T", "i4"), ("S", "i4"), ("d", "i4"), ("dv", "i4"), ("mask_batch", "i8"),
      ("is_causal", "i4"), ("", "i4")]
@@ -23,16 +24,21 @@ def attention_1_online(q, k, v, mask=None, is_causal=False, scale=None):
     A block takes 32 queries past all keys, with a running maximum and sum for each.
     """
     ending = suffix("attention", q, k, v)
+    how = "attention.cu", f"attention_1_online_{ending}", ROWS, THREADS
+    return _attention(*how, q, k, v, mask, is_causal, scale)
+
+
+def _attention(
+    source: str, kernel: str, side: int, threads: int, q, k, v, mask, is_causal, scale
+) -> tuple[Any, Any]:
     (batch, rows, _), dv = q.shape, v.shape[2]
     out, lse = empty((batch, rows, dv), q.dtype, like=q), empty((batch, rows), q.dtype, like=q)
     g, scale = _geometry(q, k, v, mask, is_causal), _scale(q, scale)
     q, k, v = packed(q), packed(k), packed(v)
     for part in _batches(batch if rows else 0):
-        grid = tiles(rows, ROWS), max(1, tiles(dv, WIDTH)), part.stop - part.start
+        grid = tiles(rows, side), max(1, tiles(dv, WIDTH)), part.stop - part.start
         given = q[part], k[part], v[part], *_masks(mask, part, q.dtype)
-        kernel = f"attention_1_online_{ending}"
-        made = out[part], lse[part]
-        launch("attention.cu", kernel, grid, THREADS, *given, *made, g, scale)
+        launch(source, kernel, grid, threads, *given, out[part], lse[part], g, scale)
     return out, lse
 
 
@@ -59,13 +65,70 @@ def attention_backward_1_recompute(
     return gradients
 
 
+@float64_by(attention_1_online)
+def attention_2_tf32(q, k, v, mask=None, is_causal=False, scale=None):
+    """Attention by tensor cores: factors of both products rounded to TF32, the rest float32."""
+    return _tensor("tf32", q, k, v, mask, is_causal, scale)
+
+
+@float64_by(attention_1_online)
+def attention_2_bf16(q, k, v, mask=None, is_causal=False, scale=None):
+    """Attention by tensor cores: factors of both products rounded to bfloat16, the rest float32."""
+    return _tensor("bf16", q, k, v, mask, is_causal, scale)
+
+
+def _tensor(precision: str, q, k, v, mask, is_causal, scale) -> tuple[Any, Any]:
+    suffix("attention", q, k, v)
+    how = "attention_tensor.cu", f"attention_2_tensor_{precision}", TILE, TENSOR_THREADS
+    return _attention(*how, q, k, v, mask, is_causal, scale)
+
+
+@float64_by(attention_backward_1_recompute)
+def attention_backward_2_tf32(
+    gout, q, k, v, out, lse, mask=None, is_causal=False, scale=None
+):
+    """gq, gk and gv by tensor cores: factors of all products rounded to TF32, the rest float32."""
+    return _tensor_backward("tf32", gout, q, k, v, out, lse, mask, is_causal, scale)
+
+
+@float64_by(attention_backward_1_recompute)
+def attention_backward_2_bf16(
+    gout, q, k, v, out, lse, mask=None, is_causal=False, scale=None
+):
+    """gq, gk, gv by tensor cores: factors of all products rounded to bfloat16, the rest float32."""
+    return _tensor_backward("bf16", gout, q, k, v, out, lse, mask, is_causal, scale)
+
+
+def _tensor_backward(precision: str, gout, q, k, v, out, lse, mask, is_causal, scale) -> tuple:
+    """A kernel for each gradient, after one that makes gout · out for each query."""
+    suffix("attention_backward", gout, q, k, v, out, lse)
+    source, g, scale = "attention_tensor.cu", _geometry(q, k, v, mask, is_causal), _scale(q, scale)
+    gradients = [empty(x.shape, q.dtype, like=q) for x in (q, k, v)]
+    gout, q, k, v, out, lse = map(packed, (gout, q, k, v, out, lse))
+    along = empty(lse.shape, q.dtype, like=q)
+    if along.size:
+        given = gout, out, along, along.size, v.shape[2]
+        kernel = "attention_backward_2_along"
+        launch(source, kernel, tiles(along.size, WARPS), TENSOR_THREADS, *given)
+    for part in _batches(len(q)):
+        arrays = [*(x[part] for x in (gout, q, k, v, lse, along)), *_masks(mask, part, q.dtype)]
+        for name, gradient in zip("qkv", gradients, strict=True):
+            _, rows, columns = gradient.shape
+            if gradient.size:
+                kernel = f"attention_backward_2_{name}_{precision}"
+                grid = tiles(rows, TILE), tiles(columns, TILE), part.stop - part.start
+                given = *arrays, gradient[part], g, scale
+                launch(source, kernel, grid, TENSOR_THREADS, *given)
+    return tuple(gradients)
+
+
 def _scale(q: Any, scale: float | None) -> Any:
     return q.dtype.type(1 / math.sqrt(max(q.shape[2], 1)) if scale is None else scale)
 
 
 def _geometry(q: Any, k: Any, v: Any, mask: Any, is_causal: bool) -> np.ndarray:
     """struct Attention of attention.cu."""
-    step = 0 if mask is None or len(mask) == 1 else mask[0].size
+    step = 0 if mask is None or len(mask) == 1 else mask.shape[1] * mask.shape[2]
     sizes = (q.shape[1], k.shape[1], q.shape[2], v.shape[2])
     return np.array([(*sizes, step, bool(is_causal), 0)], ATTENTION)
 

@@ -1,4 +1,4 @@
-"""The convolution trio on the GPU: which kernel of conv.cu or conv_shallow.cu, how many blocks."""
+"""The convolution trio on the GPU: which kernel, and how many blocks."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from typing import Any
 import numpy as np
 
 from .. import empty, geometry
-from .launch import launch, packed, suffix, tiles
+from .launch import Kernel, float64_by, launch, packed, suffix, tiles
 
-TILE, THREADS = 64, 256
 MOST_SHALLOW, FILTERS = 4, 16  # channels of a group for conv_shallow.cu, and filters of a thread
 PROCESSORS = 132  # of an H100 or H200: twice as many blocks keep them busy
 SHORTEST_SPLIT = 256  # terms of a sum below which it is not worth being cut
+THREADS = 256  # of the kernels that make no tiles
 CONV = np.dtype(
     [(name, "i4") for name in "N C H W O kh kw h w".split()]
     + [(f"{name}_{a}", "i4") for name in ("stride", "pad", "dilation") for a in "hw"]
     + [("groups", "i4")]
 )
+IMPLICIT = Kernel("conv.cu", "conv2d_1_implicit", 64, 256)
+PHASES = Kernel("conv.cu", "conv_transpose2d_1_phases", 64, 256)
+SPLIT = Kernel("conv.cu", "conv2d_weight_1_split", 64, 256)
+TENSOR = Kernel("conv_tensor.cu", "conv2d_3_tensor", 64, 128)
+TENSOR_PHASES = Kernel("conv_tensor.cu", "conv_transpose2d_2_tensor", 64, 128)
+TENSOR_SPLIT = Kernel("conv_tensor.cu", "conv2d_weight_2_tensor", 64, 128)
 
 
 def conv2d_1_implicit(
     x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
 ) -> Any:
     """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q], as one product."""
-    shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
-    kernel = f"conv2d_1_implicit_{suffix('conv2d', x, w, bias)}"
-    y = empty(shape, x.dtype, like=x)
-    if y.size:
-        pixels = shape[0] * shape[2] * shape[3]
-        grid = tiles(pixels, TILE), tiles(shape[1] // groups, TILE), groups
-        g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
-        launch("conv.cu", kernel, grid, THREADS, packed(x), packed(w), packed(bias), y, g)
-    return y
+    ending = suffix("conv2d", x, w, bias)
+    return _conv2d(IMPLICIT, ending, x, w, bias, stride, padding, dilation, groups)
 
 
 def conv2d_2_shallow(
@@ -55,6 +54,39 @@ def conv2d_2_shallow(
     return y
 
 
+@float64_by(conv2d_2_shallow)
+def conv2d_3_tf32(
+    x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """y = conv2d(x, w) by tensor cores: factors rounded to TF32, sums in float32."""
+    suffix("conv2d", x, w, bias)
+    return _conv2d(TENSOR, "tf32", x, w, bias, stride, padding, dilation, groups)
+
+
+@float64_by(conv2d_2_shallow)
+def conv2d_3_bf16(
+    x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """y = conv2d(x, w) by tensor cores: factors rounded to bfloat16, sums in float32."""
+    suffix("conv2d", x, w, bias)
+    return _conv2d(TENSOR, "bf16", x, w, bias, stride, padding, dilation, groups)
+
+
+def _conv2d(
+    kernel: Kernel, ending: str, x: Any, w: Any, bias: Any, stride, padding, dilation, groups: int
+) -> Any:
+    shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
+    y = empty(shape, x.dtype, like=x)
+    if y.size:
+        pixels = shape[0] * shape[2] * shape[3]
+        grid = tiles(pixels, kernel.tile), tiles(shape[1] // groups, kernel.tile), groups
+        g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
+        name = f"{kernel.name}_{ending}"
+        given = packed(x), packed(w), packed(bias)
+        launch(kernel.source, name, grid, kernel.threads, *given, y, g)
+    return y
+
+
 def conv_transpose2d_1_phases(
     y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1
 ) -> Any:
@@ -62,17 +94,47 @@ def conv_transpose2d_1_phases(
 
     Stride s makes s × s phases of pixels; in each the sum is dense, over a part of the taps.
     """
+    ending = suffix("conv_transpose2d", y, w, bias)
+    how = stride, padding, output_padding, dilation, groups
+    return _conv_transpose2d(PHASES, ending, y, w, bias, *how)
+
+
+@float64_by(conv_transpose2d_1_phases)
+def conv_transpose2d_2_tf32(
+    y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """x = conv_transpose2d(y, w) by tensor cores: factors rounded to TF32, sums in float32."""
+    suffix("conv_transpose2d", y, w, bias)
+    how = stride, padding, output_padding, dilation, groups
+    return _conv_transpose2d(TENSOR_PHASES, "tf32", y, w, bias, *how)
+
+
+@float64_by(conv_transpose2d_1_phases)
+def conv_transpose2d_2_bf16(
+    y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """x = conv_transpose2d(y, w) by tensor cores: factors rounded to bfloat16, sums in float32."""
+    suffix("conv_transpose2d", y, w, bias)
+    how = stride, padding, output_padding, dilation, groups
+    return _conv_transpose2d(TENSOR_PHASES, "bf16", y, w, bias, *how)
+
+
+def _conv_transpose2d(
+    kernel: Kernel, ending: str, y: Any, w: Any, bias: Any,
+    stride, padding, output_padding, dilation, groups: int,
+) -> Any:  # fmt: skip
     shape = geometry.conv_transpose2d_output(
         y.shape, w.shape, stride, padding, output_padding, dilation, groups
     )
-    kernel = f"conv_transpose2d_1_phases_{suffix('conv_transpose2d', y, w, bias)}"
     x = empty(shape, y.dtype, like=y)
     if x.size:
         pixels = shape[0] * tiles(shape[2], stride[0]) * tiles(shape[3], stride[1])
         phases = stride[0] * stride[1]
-        grid = tiles(pixels, TILE), tiles(shape[1] // groups, TILE), groups * phases
+        across = tiles(pixels, kernel.tile), tiles(shape[1] // groups, kernel.tile)
         g = _geometry(shape, w.shape, y.shape, stride, padding, dilation, groups)
-        launch("conv.cu", kernel, grid, THREADS, packed(y), packed(w), packed(bias), x, g)
+        name, grid = f"{kernel.name}_{ending}", (*across, groups * phases)
+        given = packed(y), packed(w), packed(bias)
+        launch(kernel.source, name, grid, kernel.threads, *given, x, g)
     return x
 
 
@@ -83,26 +145,51 @@ def conv2d_weight_1_split(
 
     The long sum is cut into parts that are added up in one order: the same bits in every run.
     """
+    ending = suffix("conv2d_weight", x, gy)
+    return _conv2d_weight(SPLIT, ending, x, gy, kernel_size, stride, padding, dilation, groups)
+
+
+@float64_by(conv2d_weight_1_split)
+def conv2d_weight_2_tf32(
+    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """gw = conv2d_weight(x, gy) by tensor cores: factors rounded to TF32, sums in float32."""
+    suffix("conv2d_weight", x, gy)
+    how = kernel_size, stride, padding, dilation, groups
+    return _conv2d_weight(TENSOR_SPLIT, "tf32", x, gy, *how)
+
+
+@float64_by(conv2d_weight_1_split)
+def conv2d_weight_2_bf16(
+    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """gw = conv2d_weight(x, gy) by tensor cores: factors rounded to bfloat16, sums in float32."""
+    suffix("conv2d_weight", x, gy)
+    how = kernel_size, stride, padding, dilation, groups
+    return _conv2d_weight(TENSOR_SPLIT, "bf16", x, gy, *how)
+
+
+def _conv2d_weight(
+    kernel: Kernel, ending: str, x: Any, gy: Any, kernel_size, stride, padding, dilation,
+    groups: int,
+) -> Any:  # fmt: skip
     shape = geometry.conv2d_weight_shape(
         x.shape, gy.shape, kernel_size, stride, padding, dilation, groups
     )
-    ending = suffix("conv2d_weight", x, gy)
     gw = empty(shape, x.dtype, like=x)
     if not gw.size:
         return gw
-    across = tiles(gw.size // shape[0], TILE), tiles(shape[0] // groups, TILE)
+    across = tiles(gw.size // shape[0], kernel.tile), tiles(shape[0] // groups, kernel.tile)
     depth = gy.size // gy.shape[1]
     splits = split_count(across[0] * across[1] * groups, depth)
     partial = gw if splits == 1 else empty((splits, *shape), x.dtype, like=x)
     g = _geometry(x.shape, shape, gy.shape, stride, padding, dilation, groups)
-    grid = (*across, groups * splits)
-    launch(
-        "conv.cu", f"conv2d_weight_1_split_{ending}", grid, THREADS,
-        packed(x), packed(gy), partial, g, splits,
-    )
+    name, grid = f"{kernel.name}_{ending}", (*across, groups * splits)
+    given = packed(x), packed(gy), partial, g, splits
+    launch(kernel.source, name, grid, kernel.threads, *given)
     if splits > 1:
-        grid = tiles(gw.size, THREADS)
-        launch("conv.cu", f"add_splits_{ending}", grid, THREADS, partial, gw, gw.size, splits)
+        add = f"add_splits_{suffix('conv2d_weight', gw)}"
+        launch("conv.cu", add, tiles(gw.size, THREADS), THREADS, partial, gw, gw.size, splits)
     return gw
 
 

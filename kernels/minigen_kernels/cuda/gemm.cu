@@ -1,21 +1,14 @@
-// c[s, i, j] = sum over k of a[s, i, k] b[s, k, j], float32 and float64, any size.
-//
-// The operands come with the strides of their axes, so that a transposed one needs no copy; a batch
-// stride of 0 uses one matrix for the whole batch. blockIdx: x tiles of columns, y of rows, z
-// batch.
+// c[s, i, j] = bias[j] + sum over k of a[s, i, k] b[s, k, j], float32 and float64, any size.
+// blockIdx: x tiles of columns, y of rows, z batch.
 // REGISTERS 128: at most so many a thread, which the compile layer's test holds the file to.
+#include "gemm.cuh"
 #include "tile.cuh"
-
-struct Matrix {
-  long long batch;  // elements from one matrix of the batch to the next
-  int row, column;  // from one row, one column to the next
-};
 
 // Rung 1, shared tile: a block of 16 x 16 threads, an element of C each. Every number is read from
 // global memory once per tile instead of once per element.
 template <class T>
-__device__ void gemm_1_tile(const T* a, const T* b, T* c, int M, int N, int K, Matrix at,
-                            Matrix bt) {
+__device__ void gemm_1_tile(const T* a, const T* b, const T* bias, T* c, int M, int N, int K,
+                            Matrix at, Matrix bt) {
   __shared__ T as[SIDE][SIDE + 1], bs[SIDE][SIDE + 1];
   const int x = threadIdx.x % SIDE, y = threadIdx.x / SIDE;
   const int m = blockIdx.y * SIDE + y, n = blockIdx.x * SIDE + x;
@@ -31,35 +24,22 @@ __device__ void gemm_1_tile(const T* a, const T* b, T* c, int M, int N, int K, M
     for (int k = 0; k < SIDE; k++) sum += as[y][k] * bs[k][x];
     __syncthreads();
   }
-  if (m < M && n < N) c[((long long)blockIdx.z * M + m) * N + n] = sum;
+  if (m < M && n < N)
+    c[((long long)blockIdx.z * M + m) * N + n] = sum + (bias ? bias[n] : T(0));
 }
 
-// Rung 2, register tile: a block makes SIZE x SIZE elements, a thread (SIZE / 16)^2 of them.
-template <class T, int SIZE, bool A_ALONG_K, bool B_ALONG_K>
-__device__ void gemm_2_registers(const T* a, const T* b, T* c, int M, int N, int K, Matrix at,
-                                 Matrix bt) {
-  __shared__ Strips<T, SIZE, SIZE> strips;
-  a += blockIdx.z * at.batch;
-  b += blockIdx.z * bt.batch;
-  c += (long long)blockIdx.z * M * N;
-  tile_product<T, SIZE, SIZE, A_ALONG_K, B_ALONG_K>(
-      strips, blockIdx.y * SIZE, blockIdx.x * SIZE, M, N, 0, K,
-      [=](int m, int k) { return a[(long long)m * at.row + (long long)k * at.column]; },
-      [=](int k, int n) { return b[(long long)k * bt.row + (long long)n * bt.column]; },
-      [=](int m, int n, T sum) { c[(long long)m * N + n] = sum; });
-}
-
+// Rung 2, register tile: a block makes 64 x 64 elements, a thread 16 of them.
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
 #define REGISTERS(LAYOUT, SUFFIX, T, A_ALONG_K, B_ALONG_K)                                        \
-  KERNEL gemm_2_registers_##LAYOUT##_##SUFFIX(const T* a, const T* b, T* c, int M, int N, int K,  \
-                                              Matrix at, Matrix bt) {                             \
-    gemm_2_registers<T, 64, A_ALONG_K, B_ALONG_K>(a, b, c, M, N, K, at, bt);                      \
+  KERNEL gemm_2_registers_##LAYOUT##_##SUFFIX(const T* a, const T* b, const T* bias, T* c, int M, \
+                                              int N, int K, Matrix at, Matrix bt) {               \
+    gemm<RegisterTile<T>, A_ALONG_K, B_ALONG_K>(a, b, bias, c, M, N, K, at, bt);                  \
   }
 // n and t: an operand lies in memory as it is written in the formula, or transposed.
 #define GEMM(SUFFIX, T)                                                                           \
-  KERNEL gemm_1_tile_##SUFFIX(const T* a, const T* b, T* c, int M, int N, int K, Matrix at,       \
-                              Matrix bt) {                                                        \
-    gemm_1_tile<T>(a, b, c, M, N, K, at, bt);                                                     \
+  KERNEL gemm_1_tile_##SUFFIX(const T* a, const T* b, const T* bias, T* c, int M, int N, int K,   \
+                              Matrix at, Matrix bt) {                                             \
+    gemm_1_tile<T>(a, b, bias, c, M, N, K, at, bt);                                               \
   }                                                                                               \
   REGISTERS(nn, SUFFIX, T, true, false)                                                           \
   REGISTERS(nt, SUFFIX, T, true, true)                                                            \

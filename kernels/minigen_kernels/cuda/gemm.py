@@ -7,36 +7,48 @@ from typing import Any
 import numpy as np
 
 from .. import empty, geometry
-from .launch import MOST_BLOCKS, launch, packed, suffix, tiles
+from .launch import MOST_BLOCKS, Kernel, float64_by, launch, packed, suffix, tiles
 
 MATRIX = np.dtype([("batch", "i8"), ("row", "i4"), ("column", "i4")])
-THREADS = 256
+TILE = Kernel("gemm.cu", "gemm_1_tile", 16, 256)
+REGISTERS = Kernel("gemm.cu", "gemm_2_registers", 64, 256)
+TENSOR = Kernel("gemm_tensor.cu", "gemm_3_tensor", 64, 128)
 
 
 def gemm_1_tile(a, b, transpose_a=False, transpose_b=False, bias=None):
     """c = bias + a·b; a block makes 16 × 16 elements, a thread one of them."""
-    return _plus(_gemm("gemm_1_tile", 16, a, b, transpose_a, transpose_b), bias)
+    return _gemm(TILE, suffix("gemm", a, b), a, b, transpose_a, transpose_b, bias)
 
 
 def gemm_2_registers(a, b, transpose_a=False, transpose_b=False, bias=None):
     """c = bias + a·b; a block makes 64 × 64 elements, a thread 16 of them, in registers."""
-    return _plus(_gemm("gemm_2_registers", 64, a, b, transpose_a, transpose_b), bias)
+    return _gemm(REGISTERS, suffix("gemm", a, b), a, b, transpose_a, transpose_b, bias)
 
 
-def _plus(c: Any, bias: Any) -> Any:
-    if bias is not None:
-        c += bias
-    return c
+@float64_by(gemm_2_registers)
+def gemm_3_tf32(a, b, transpose_a=False, transpose_b=False, bias=None):
+    """c = bias + a·b by tensor cores: factors rounded to TF32, sums in float32."""
+    suffix("gemm", a, b)
+    return _gemm(TENSOR, "tf32", a, b, transpose_a, transpose_b, bias)
 
 
-def _gemm(kernel: str, tile: int, a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Any:
+@float64_by(gemm_2_registers)
+def gemm_3_bf16(a, b, transpose_a=False, transpose_b=False, bias=None):
+    """c = bias + a·b by tensor cores: factors rounded to bfloat16, sums in float32."""
+    suffix("gemm", a, b)
+    return _gemm(TENSOR, "bf16", a, b, transpose_a, transpose_b, bias)
+
+
+def _gemm(
+    kernel: Kernel, ending: str, a: Any, b: Any, transpose_a: bool, transpose_b: bool, bias: Any
+) -> Any:
     batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
-    ending = suffix("gemm", a, b)
     c = empty((*batch, m, n), a.dtype, like=a)
     a, flip_a = _stored(a, transpose_a)
     b, flip_b = _stored(b, transpose_b)
-    if kernel == "gemm_2_registers":  # a variant for each way in which the operands may lie
-        kernel += f"_{'t' if flip_a else 'n'}{'t' if flip_b else 'n'}"
+    bias = None if bias is None else packed(bias.astype(c.dtype, copy=False))
+    # From rung 2 on there is a variant for each way in which the operands may lie.
+    layout = "" if kernel is TILE else f"_{'t' if flip_a else 'n'}{'t' if flip_b else 'n'}"
     if not c.size:
         return c
     count = int(np.prod(batch, dtype=int))
@@ -44,10 +56,10 @@ def _gemm(kernel: str, tile: int, a: Any, b: Any, transpose_a: bool, transpose_b
     for start in range(0, count, MOST_BLOCKS):
         rows = slice(start, start + MOST_BLOCKS)
         one_a, one_b, one_c = (x if len(x) == 1 else x[rows] for x in parts)
-        grid = tiles(n, tile), tiles(m, tile), len(one_c)
+        grid = tiles(n, kernel.tile), tiles(m, kernel.tile), len(one_c)
         launch(
-            "gemm.cu", f"{kernel}_{ending}", grid, THREADS, one_a, one_b, one_c,
-            m, n, depth, _matrix(one_a, flip_a), _matrix(one_b, flip_b),
+            kernel.source, f"{kernel.name}{layout}_{ending}", grid, kernel.threads,
+            one_a, one_b, bias, one_c, m, n, depth, _matrix(one_a, flip_a), _matrix(one_b, flip_b),
         )
     return c
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import namespace_of, on_gpu
 
@@ -67,6 +67,15 @@ def launch(
         getattr(_module(source, _emulation), kernel)[grid, block, shared](*arguments)
 
 
+class Kernel(NamedTuple):
+    """A kernel that makes tiles of a product: where it is, and the side of a block's tile."""
+
+    source: str
+    name: str
+    tile: int
+    threads: int
+
+
 def suffix(kernel: str, *arrays: Any) -> str:
     """The ending of the names of kernels for these arrays' type; TypeError where there are none."""
     names = {a.dtype.name for a in arrays if a is not None}
@@ -76,6 +85,23 @@ def suffix(kernel: str, *arrays: Any) -> str:
             f"{' and '.join(sorted(names))}"
         )
     return SUFFIXES[names.pop()]
+
+
+def float64_by(otherwise: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator: float64 arrays go to another kernel.
+
+    Tensor cores form products of float32; float64 is for checking, and is never rounded.
+    """
+
+    def decorate(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(kernel)
+        def either(array: Any, *others: Any, **options: Any) -> Any:
+            chosen = otherwise if array.dtype.name == "float64" else kernel
+            return chosen(array, *others, **options)
+
+        return either
+
+    return decorate
 
 
 def packed(array: Any) -> Any:

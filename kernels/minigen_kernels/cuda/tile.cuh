@@ -60,3 +60,19 @@ __device__ __forceinline__ void tile_product(Strips<T, BM, BN>& strips, int m0, 
       if (m < M && n < N) store(m, n, sums[i][j]);
     }
 }
+
+// A tile of 64 x 64 as the kernels take it: TensorTile of tensor.cuh has the same interface.
+template <class T>
+struct RegisterTile {
+  using Number = T;
+  static constexpr int SIZE = 64;
+
+  template <bool A_ALONG_K, bool B_ALONG_K, class LoadA, class LoadB, class Store>
+  static __device__ __forceinline__ void product(int m0, int n0, int M, int N, int k_begin,
+                                                 int k_end, LoadA load_a, LoadB load_b,
+                                                 Store store) {
+    __shared__ Strips<T, SIZE, SIZE> strips;
+    tile_product<T, SIZE, SIZE, A_ALONG_K, B_ALONG_K>(strips, m0, n0, M, N, k_begin, k_end, load_a,
+                                                      load_b, store);
+  }
+};

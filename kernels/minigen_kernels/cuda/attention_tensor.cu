@@ -1,0 +1,288 @@
+// Attention and its backward pass, as in attention.cu, on arrays of float32 and of any size: the
+// products by tensor cores, of factors rounded to bfloat16 or TF32, summed in float32. The softmax
+// and everything else is float32.
+// REGISTERS 208: two blocks of the backward pass fit into a multiprocessor, three of the forward
+#include "attention.cuh"
+#include "tensor.cuh"
+
+// A block has 64 rows, 16 of them for each warp, and goes past 32 others at a time. A place in the
+// matrix of one head is a number of 32 bits: addresses of 64 would need twice the registers.
+constexpr int OTHERS = 32;
+using Scores = float[1][OTHERS / 8][4];  // of a warp: 16 rows x 32 others
+using Sums = float[1][TILE / 8][4];      // and 16 rows x 64 columns
+
+// scores += left[row] . right[other] for the block's rows and 32 others.
+template <class Kind>
+__device__ __forceinline__ void add_scores(Tiles& tiles, const float* left, int row0, int rows,
+                                           const float* right, int other0, int others, int width,
+                                           Scores& scores) {
+  __syncthreads();  // nobody reads the tiles any more
+  add_products<Kind, true, true, OTHERS>(
+      tiles, row0, other0, rows, others, 0, width,
+      [=](int r, int k) { return left[(unsigned)r * width + k]; },
+      [=](int k, int o) { return right[(unsigned)o * width + k]; }, threadIdx.x / 32 * 16, 0,
+      scores);
+}
+
+// The weights of 16 rows, in the registers where mma.sync left them, as its next operand A: lane
+// 4 g + t has the others 2 t and 2 t + 1 of each eight, of the rows g and g + 8.
+__device__ __forceinline__ void weights_as_left(Bf16, const Scores& w, int mma, unsigned (&a)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const float pair[2] = {w[0][2 * mma + i / 2][i % 2 * 2], w[0][2 * mma + i / 2][i % 2 * 2 + 1]};
+    a[i] = Bf16::word(pair);
+  }
+}
+__device__ __forceinline__ void weights_as_left(Tf32, const Scores& w, int mma, unsigned (&a)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const float one[1] = {w[0][mma][i % 2 * 2 + i / 2]};
+    a[i] = Tf32::word(one);
+  }
+}
+// And so which of the others must stand in the place k of a row of B, among those of its step.
+__device__ __forceinline__ int other_at(Bf16, int k) { return k % 16 * 2 + k / 16; }
+__device__ __forceinline__ int other_at(Tf32, int k) { return k / 8 * 8 + k % 4 * 2 + k / 4 % 2; }
+
+// sums[row][c] += weights[row][other] values[other][column0 + c] over 32 others.
+template <class Kind>
+__device__ __forceinline__ void add_weighted(Tiles& tiles, const Scores& weights,
+                                             const float* values, int other0, int others,
+                                             int column0, int columns, Sums& sums) {
+  constexpr int STEPS = OTHERS / DEPTH<Kind>;
+  Carried<Kind, false> b;
+  auto fetch = [&](int step) {
+    b.fetch(column0, columns, other0 + step * DEPTH<Kind>, others,
+            [=](int c, int other) { return values[(unsigned)other * columns + c]; },
+            [](int k) { return other_at(Kind(), k); });
+  };
+  __syncthreads();  // nobody reads the tiles any more
+  fetch(0);
+#pragma unroll
+  for (int step = 0; step < STEPS; step++) {
+    b.put(tiles.b[step % 2]);
+    __syncthreads();  // the tile is there, and nobody reads that of the step before
+    if (step + 1 < STEPS) fetch(step + 1);
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      unsigned left[4];
+      weights_as_left(Kind(), weights, 2 * step + half, left);
+#pragma unroll
+      for (int j0 = 0; j0 < TILE / 8; j0 += 4) {
+        unsigned right[4][2];
+        load_right<WORDS>(right, tiles.b[step % 2], 8 * j0, 2 * half);
+#pragma unroll
+        for (int j = 0; j < 4; j++) Kind::mma(sums[0][j0 + j], left, right[j]);
+      }
+    }
+  }
+}
+
+// scores = scale scores + mask, -inf where the query must not look. query(r, o), key(r, o): which
+// ones the block's row r and the other o stand for. No branch but on which mask there is.
+template <class Query, class Key>
+__device__ __forceinline__ void mask_scores(Scores& scores, const Mask<float>& mask,
+                                            const Attention& g, float scale, Query query, Key key) {
+  const int lane = threadIdx.x % 32, row0 = threadIdx.x / 32 * 16 + lane / 4;
+  const long long first = blockIdx.z * g.mask_batch;
+  auto for_each = [&](auto f) {
+#pragma unroll
+    for (int n = 0; n < OTHERS / 8; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        int r = row0 + e / 2 * 8, o = 8 * n + lane % 4 * 2 + e % 2;
+        f(scores[0][n][e], query(r, o), key(r, o));
+      }
+  };
+  auto at = [&](int i, int j) {
+    return (unsigned)(i < g.T ? i : g.T - 1) * g.S + (j < g.S ? j : g.S - 1);
+  };
+  for_each([&](float& score, int i, int j) {
+    bool is_seen = i < g.T && j < g.S && !(g.is_causal && j > i);
+    score = is_seen ? scale * score : minus_infinity<float>();
+  });
+  if (mask.allowed)
+    for_each([&](float& score, int i, int j) {
+      score = (mask.allowed + first)[at(i, j)] ? score : minus_infinity<float>();
+    });
+  if (mask.added)
+    for_each([&](float& score, int i, int j) {
+      float added = (mask.added + first)[at(i, j)];
+      score = score == minus_infinity<float>() ? score : score + added;
+    });
+}
+
+// Over the 4 lanes that share a row.
+__device__ __forceinline__ float row_max(float value) {
+  for (int by = 2; by > 0; by /= 2) {
+    float other = __shfl_xor_sync(0xffffffffu, value, by);
+    value = other > value ? other : value;
+  }
+  return value;
+}
+__device__ __forceinline__ float row_sum(float value) {
+  for (int by = 2; by > 0; by /= 2) value += __shfl_xor_sync(0xffffffffu, value, by);
+  return value;
+}
+
+// One row of the scores becomes weights exp(score - largest); what was found so far is rescaled
+// when a larger score comes. half: the row is lane / 4, or 8 further.
+__device__ __forceinline__ void weigh_row(Scores& scores, int half, float& largest, float& total,
+                                          Sums& sums) {
+  const float none = minus_infinity<float>();
+  float highest = largest, weights = 0;
+#pragma unroll
+  for (int n = 0; n < OTHERS / 8; n++)
+#pragma unroll
+    for (int e = 2 * half; e < 2 * half + 2; e++)
+      highest = scores[0][n][e] > highest ? scores[0][n][e] : highest;
+  highest = row_max(highest);
+  float shrink = highest == none ? 1.0f : exp(largest - highest);  // -inf - -inf would be NaN
+#pragma unroll
+  for (int n = 0; n < OTHERS / 8; n++)
+#pragma unroll
+    for (int e = 2 * half; e < 2 * half + 2; e++) {
+      float score = scores[0][n][e];
+      scores[0][n][e] = highest == none && score == none ? 0.0f : exp(score - highest);
+      weights += scores[0][n][e];
+    }
+#pragma unroll
+  for (int j = 0; j < TILE / 8; j++)
+#pragma unroll
+    for (int e = 2 * half; e < 2 * half + 2; e++) sums[0][j][e] *= shrink;
+  total = total * shrink + row_sum(weights);
+  largest = highest;
+}
+
+// Rung 2: a block takes 64 queries past all keys, 32 at a time, as rung 1 does.
+// blockIdx: x queries, y columns of v, z batch.
+template <class Kind>
+__device__ void attention_2_tensor(const float* q, const float* k, const float* v,
+                                   const Mask<float>& mask, float* out, float* lse,
+                                   const Attention& g, float scale) {
+  __shared__ Tiles tiles;
+  const int lane = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 16, b = blockIdx.z;
+  const int row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE;
+  q += (long long)b * g.T * g.d;
+  k += (long long)b * g.S * g.d;
+  v += (long long)b * g.S * g.dv;
+  float largest[2] = {minus_infinity<float>(), minus_infinity<float>()}, total[2] = {};
+  Sums sums = {};
+  const int keys = g.is_causal && row0 + TILE < g.S ? row0 + TILE : g.S;
+  for (int key0 = 0; key0 < keys; key0 += OTHERS) {
+    Scores scores = {};
+    add_scores<Kind>(tiles, q, row0, g.T, k, key0, g.S, g.d, scores);
+    mask_scores(scores, mask, g, scale, [=](int r, int) { return row0 + r; },
+                [=](int, int o) { return key0 + o; });
+    weigh_row(scores, 0, largest[0], total[0], sums);
+    weigh_row(scores, 1, largest[1], total[1], sums);
+    add_weighted<Kind>(tiles, scores, v, key0, g.S, column0, g.dv, sums);
+  }
+  each_sum(sums, 0, column0, [&](int row, int column, float sum) {
+    int half = row / 8;
+    long long i = row0 + warp_row + row, at = b * (long long)g.T + i;
+    if (i >= g.T) return;
+    if (column == column0 && column0 == 0)
+      lse[at] = total[half] == 0 ? minus_infinity<float>() : largest[half] + log(total[half]);
+    if (column < g.dv) out[at * g.dv + column] = total[half] == 0 ? 0.0f : sum / total[half];
+  });
+}
+
+// along[b,i] = gout . out, a warp for each query.
+extern "C" __global__ void __launch_bounds__(THREADS)
+attention_backward_2_along(const float* gout, const float* out, float* along, int queries, int dv) {
+  const int row = blockIdx.x * (THREADS / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (row >= queries) return;
+  float sum = 0;
+  for (int c = lane; c < dv; c += 32)
+    sum += gout[(long long)row * dv + c] * out[(long long)row * dv + c];
+  for (int by = 16; by > 0; by /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, by);
+  if (lane == 0) along[row] = sum;
+}
+
+struct Slopes {  // the arrays of the backward pass
+  const float *gout, *q, *k, *v, *lse, *along;
+};
+
+enum Gradient { OF_Q, OF_K, OF_V };
+
+// One of the gradients, with p = exp(s - lse) and ds = scale p (gout . v - gout . out) anew:
+//   gq[i] = sum over j of ds k[j],  gk[j] = sum over i of ds q[i],  gv[j] = sum over i of p gout[i]
+// A block has 64 queries for gq, or 64 keys, and goes past the others: every sum has one owner.
+// blockIdx: x rows of the gradient, y its columns, z batch.
+template <class Kind, Gradient OF>
+__device__ void attention_backward_2_tensor(Slopes s, const Mask<float>& mask, float* gradient,
+                                            const Attention& g, float scale) {
+  __shared__ Tiles tiles;
+  constexpr bool BY_QUERY = OF == OF_Q;
+  const int lane = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 16, b = blockIdx.z;
+  const int row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE;
+  const int rows = BY_QUERY ? g.T : g.S, others = BY_QUERY ? g.S : g.T;
+  const int columns = OF == OF_V ? g.dv : g.d;
+  s.gout += (long long)b * g.T * g.dv, s.q += (long long)b * g.T * g.d;
+  s.k += (long long)b * g.S * g.d, s.v += (long long)b * g.S * g.dv;
+  s.lse += (long long)b * g.T, s.along += (long long)b * g.T;
+  const float* values = OF == OF_Q ? s.k : OF == OF_K ? s.q : s.gout;
+  // Query i looks at keys 0 ... i: the others of the block's queries end, of its keys begin there.
+  const int first = g.is_causal && !BY_QUERY ? row0 : 0;
+  const int end = g.is_causal && BY_QUERY && row0 + TILE < others ? row0 + TILE : others;
+  Sums sums = {};
+  for (int other0 = first; other0 < end; other0 += OTHERS) {
+    auto query = [=](int r, int o) { return BY_QUERY ? row0 + r : other0 + o; };
+    auto key = [=](int r, int o) { return BY_QUERY ? other0 + o : row0 + r; };
+    auto of_query = [&](const float* array, int n, int e) {
+      int i = query(warp_row + lane / 4 + e / 2 * 8, 8 * n + lane % 4 * 2 + e % 2);
+      return array[i < g.T ? i : g.T - 1];
+    };
+    Scores weights = {};
+    add_scores<Kind>(tiles, BY_QUERY ? s.q : s.k, row0, rows, BY_QUERY ? s.k : s.q, other0, others,
+                     g.d, weights);
+    mask_scores(weights, mask, g, scale, query, key);
+#pragma unroll
+    for (int n = 0; n < OTHERS / 8; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        float score = weights[0][n][e];
+        bool is_seen = score != minus_infinity<float>();
+        weights[0][n][e] = is_seen ? exp(score - of_query(s.lse, n, e)) : 0.0f;
+      }
+    if (OF != OF_V) {
+      Scores along_v = {};
+      add_scores<Kind>(tiles, BY_QUERY ? s.gout : s.v, row0, rows, BY_QUERY ? s.v : s.gout, other0,
+                       others, g.dv, along_v);
+#pragma unroll
+      for (int n = 0; n < OTHERS / 8; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          float p = weights[0][n][e], along = along_v[0][n][e] - of_query(s.along, n, e);
+          weights[0][n][e] = p == 0 ? 0.0f : scale * p * along;
+        }
+    }
+    add_weighted<Kind>(tiles, weights, values, other0, others, column0, columns, sums);
+  }
+  gradient += (long long)b * rows * columns;
+  each_sum(sums, row0 + warp_row, column0, [&](int row, int column, float sum) {
+    if (row < rows && column < columns) gradient[(long long)row * columns + column] = sum;
+  });
+}
+
+#define KERNEL(BLOCKS) extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+#define BACKWARD(KIND, SUFFIX, WHAT, OF)                                                          \
+  KERNEL(2) attention_backward_2_##WHAT##_##SUFFIX(                                               \
+      const float* gout, const float* q, const float* k, const float* v, const float* lse,        \
+      const float* along, const unsigned char* allowed, const float* added, float* gradient,      \
+      Attention g, float scale) {                                                                 \
+    attention_backward_2_tensor<KIND, OF>({gout, q, k, v, lse, along}, {allowed, added},          \
+                                          gradient, g, scale);                                    \
+  }
+#define ATTENTION(KIND, SUFFIX)                                                                   \
+  KERNEL(3) attention_2_tensor_##SUFFIX(const float* q, const float* k, const float* v,           \
+                                        const unsigned char* allowed, const float* added,         \
+                                        float* out, float* lse, Attention g, float scale) {       \
+    attention_2_tensor<KIND>(q, k, v, {allowed, added}, out, lse, g, scale);                      \
+  }                                                                                               \
+  BACKWARD(KIND, SUFFIX, q, OF_Q)                                                                 \
+  BACKWARD(KIND, SUFFIX, k, OF_K)                                                                 \
+  BACKWARD(KIND, SUFFIX, v, OF_V)
+ATTENTION(Bf16, bf16)
+ATTENTION(Tf32, tf32)

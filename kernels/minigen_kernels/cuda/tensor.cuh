@@ -1,0 +1,200 @@
+// c[m, n] = sum over k of a(m, k) b(k, n) by tensor cores: the tile of tile.cuh for numbers of 32
+// bits that are rounded as they enter shared memory, to bfloat16 (8 significant bits) or to TF32
+// (11), multiplied exactly and summed in float32. What is stored in global memory stays float32.
+//
+// A tile lies in shared memory by rows of 32-bit words, for A a row per m, for B a row per n; a word
+// holds one number of TF32 or two of bfloat16. A row has chunks of 16 bytes: ldmatrix reads eight
+// rows of one chunk at a time, and hands word t of row g to lane 4 g + t. That is what mma.sync
+// expects of the operands of both kinds, so nothing below depends on the kind but two functions.
+#pragma once
+#include "ptx.cuh"
+
+struct Bf16 {
+  static constexpr int PER_WORD = 2;
+  static __device__ __forceinline__ unsigned word(const float (&x)[2]) {
+    return pack_bf16(x[0], x[1]);
+  }
+  static __device__ __forceinline__ void mma(float (&d)[4], const unsigned (&a)[4],
+                                             const unsigned (&b)[2]) {
+    mma_bf16(d, a, b);
+  }
+};
+struct Tf32 {
+  static constexpr int PER_WORD = 1;
+  static __device__ __forceinline__ unsigned word(const float (&x)[1]) {
+    return float_to_tf32(x[0]);
+  }
+  static __device__ __forceinline__ void mma(float (&d)[4], const unsigned (&a)[4],
+                                             const unsigned (&b)[2]) {
+    mma_tf32(d, a, b);
+  }
+};
+
+// Where a word lies in a tile with WORDS to a row (16 or 32). The swizzle: the chunks of a row
+// change places from row to row (every other row, where two fill the 32 banks), so that the eight
+// rows that ldmatrix reads together, at one column, lie in eight different groups of banks.
+template <int WORDS>
+__device__ __forceinline__ int place(int row, int word) {
+  return row * WORDS + ((word / 4) ^ (row / (32 / WORDS) % (WORDS / 4))) * 4 + word % 4;
+}
+
+// The operand B of four tensor-core tiles: rows `row` on, chunks `chunk` and the next.
+template <int WORDS>
+__device__ __forceinline__ void load_right(unsigned (&b)[4][2], const unsigned* tile, int row,
+                                           int chunk) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int j = 0; j < 4; j += 2) {  // two tiles by one ldmatrix
+    unsigned both[4];
+    int r = row + 8 * j + lane / 16 * 8 + lane % 8;
+    ldmatrix_x4(both, &tile[place<WORDS>(r, 4 * (chunk + lane / 8 % 2))]);
+    b[j][0] = both[0];
+    b[j][1] = both[1];
+    b[j + 1][0] = both[2];
+    b[j + 1][1] = both[3];
+  }
+}
+
+// sums += the products of one step, by one warp: I x J tensor-core tiles of 16 x 8, from the rows
+// row0 of A and column0 of B on, over all words of a row.
+template <class Kind, int WORDS, int I, int J>
+__device__ __forceinline__ void multiply(const unsigned* a_tile, const unsigned* b_tile, int row0,
+                                         int column0, float (&sums)[I][J][4]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int chunk = 0; chunk < WORDS / 4; chunk += 2) {
+    unsigned a[I][4];
+#pragma unroll
+    for (int i = 0; i < I; i++) {
+      int row = row0 + 16 * i + lane % 16;
+      ldmatrix_x4(a[i], &a_tile[place<WORDS>(row, 4 * (chunk + lane / 16))]);
+    }
+#pragma unroll
+    for (int j0 = 0; j0 < J; j0 += 4) {  // four at a time: more of B would cost more registers
+      unsigned b[4][2];
+      load_right<WORDS>(b, b_tile, column0 + 8 * j0, chunk);
+#pragma unroll
+      for (int i = 0; i < I; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) Kind::mma(sums[i][j0 + j], a[i], b[j]);
+    }
+  }
+}
+
+// f(row, column, sum) for every element of a warp's tiles that this thread holds.
+template <int I, int J, class F>
+__device__ __forceinline__ void each_sum(const float (&sums)[I][J][4], int row0, int column0, F f) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < I; i++)
+#pragma unroll
+    for (int j = 0; j < J; j++)
+#pragma unroll
+      for (int e = 0; e < 4; e++)
+        f(row0 + 16 * i + lane / 4 + e / 2 * 8, column0 + 8 * j + lane % 4 * 2 + e % 2,
+          sums[i][j][e]);
+}
+
+constexpr int THREADS = 128;  // of a block: four warps
+constexpr int TILE = 64;      // rows and columns of C of a block
+constexpr int WORDS = 16;     // of a row of a tile
+
+template <class Kind>
+constexpr int DEPTH = WORDS * Kind::PER_WORD;  // of a step: 32 numbers of bfloat16, 16 of TF32
+
+// What a thread brings of the next tile: loaded and rounded while the present one is multiplied,
+// then stored. Word w of a row holds k = w, and in bfloat16 k = w + 16 too: the order of the terms
+// is free, if A and B agree, and so neighbouring threads load neighbours along k.
+//
+// ALONG_K: they lie so in memory. Otherwise rows are neighbours: a warp loads 8 of them, which are
+// a sector of 32 bytes, in 4 words, so that it stores to 32 different banks.
+template <class Kind, bool ALONG_K, int ROWS = TILE>  // of the tile: 32 or 64
+struct Carried {
+  static constexpr int COUNT = ROWS * WORDS / THREADS;
+  unsigned words[COUNT];
+
+  static __device__ __forceinline__ int row(int i) {
+    const int t = threadIdx.x;
+    return ALONG_K ? t / WORDS + i * (THREADS / WORDS) : t % 8 + t / 32 * 8 + i % (ROWS / 32) * 32;
+  }
+  static __device__ __forceinline__ int word(int i) {
+    const int t = threadIdx.x;
+    return ALONG_K ? t % WORDS : t / 8 % 4 + i / (ROWS / 32) * 4;
+  }
+  // load(row, k) is asked for rows below `rows` and k below `end` only, which are not 0; what lies
+  // outside becomes 0. Every thread loads something: there is no branch around any load.
+  // order(k), of k below DEPTH: which term stands in this place of a step.
+  template <class Load, class Order>
+  __device__ __forceinline__ void fetch(int row0, int rows, int k0, int end, Load load,
+                                        Order order) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+      float numbers[Kind::PER_WORD];
+#pragma unroll
+      for (int e = 0; e < Kind::PER_WORD; e++) {
+        int r = row0 + row(i), k = k0 + order(word(i) + WORDS * e);
+        float number = load(r < rows ? r : rows - 1, k < end ? k : end - 1);
+        numbers[e] = r < rows && k < end ? number : 0.0f;
+      }
+      words[i] = Kind::word(numbers);
+    }
+  }
+  __device__ __forceinline__ void put(unsigned* tile) const {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) tile[place<WORDS>(row(i), word(i))] = words[i];
+  }
+};
+
+// The tiles of A and of B: one that is multiplied, and one that is being filled.
+struct Tiles {
+  alignas(128) unsigned a[2][TILE * WORDS], b[2][TILE * WORDS];
+};
+
+// sums += a(m, k) b(k, n) over k_begin ... k_end - 1, in the block's tile of 64 x COLUMNS from
+// (m0, n0) on: by each warp 16 I x 8 J elements, from row0 and column0 of the tile on. What lies
+// outside M x N is 0.
+template <class Kind, bool A_ALONG_K, bool B_ALONG_K, int COLUMNS, int I, int J, class LoadA,
+          class LoadB>
+__device__ __forceinline__ void add_products(Tiles& tiles, int m0, int n0, int M, int N,
+                                             int k_begin, int k_end, LoadA load_a, LoadB load_b,
+                                             int row0, int column0, float (&sums)[I][J][4]) {
+  Carried<Kind, A_ALONG_K> a;
+  Carried<Kind, B_ALONG_K, COLUMNS> b;
+  auto as_it_is = [](int k) { return k; };
+  int stage = 1;
+  for (int k0 = k_begin - DEPTH<Kind>; k0 < k_end; k0 += DEPTH<Kind>, stage ^= 1) {
+    const bool is_there = k0 >= k_begin;  // the first time there is nothing yet to be multiplied
+    if (is_there) {
+      a.put(tiles.a[stage]);
+      b.put(tiles.b[stage]);
+      __syncthreads();  // the tiles are there, and nobody reads those of the step before
+    }
+    const int next = k0 + DEPTH<Kind>;
+    if (next < k_end) {
+      a.fetch(m0, M, next, k_end, load_a, as_it_is);
+      b.fetch(n0, N, next, k_end, [&](int n, int k) { return load_b(k, n); }, as_it_is);
+    }
+    if (is_there) multiply<Kind, WORDS>(tiles.a[stage], tiles.b[stage], row0, column0, sums);
+  }
+}
+
+// The same interface as RegisterTile of tile.cuh.
+template <class Kind>
+struct TensorTile {
+  using Number = float;
+  static constexpr int SIZE = TILE;
+
+  template <bool A_ALONG_K, bool B_ALONG_K, class LoadA, class LoadB, class Store>
+  static __device__ __forceinline__ void product(int m0, int n0, int M, int N, int k_begin,
+                                                 int k_end, LoadA load_a, LoadB load_b,
+                                                 Store store) {
+    __shared__ Tiles tiles;
+    const int warp = threadIdx.x / 32, row0 = warp / 2 * 32, column0 = warp % 2 * 32;
+    float sums[2][4][4] = {};
+    add_products<Kind, A_ALONG_K, B_ALONG_K, SIZE>(tiles, m0, n0, M, N, k_begin, k_end, load_a,
+                                                   load_b, row0, column0, sums);
+    each_sum(sums, m0 + row0, n0 + column0, [&](int m, int n, float sum) {
+      if (m < M && n < N) store(m, n, sum);
+    });
+  }
+};

@@ -1,0 +1,354 @@
+"""The tensor-core kernels in the emulator: what is rounded, how, and what holds them together."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from minigen_kernels import PRODUCTS, backend_of, cuda, emulator, use
+from minigen_kernels.cuda import LADDERS, TENSOR_CORES, conv, gemm
+
+from tests.kernels.cuda_ladder import SEEDS, fill_new_arrays_with_garbage
+from tests.kernels.needs import GXX
+from tests.kernels.tensor_cores import BITS, SOURCES, bound, broken_copy, products_agree, rounded
+from tests.kernels.test_conv import arrays_for, cases, left_over
+from tests.kernels.test_gemm import in_type, products
+
+pytestmark = [pytest.mark.emulator, GXX]
+KINDS = st.sampled_from(sorted(BITS))
+SWIZZLE = "((word / 4) ^ (row / (32 / WORDS) % (WORDS / 4)))"
+PRODUCT = Path(__file__).parent / "emulated" / "product.cu"
+BF16_ARRAYS = SOURCES / "gemm_bf16.cu"
+LAYOUTS = ["nn", "nt", "tn", "tt"]
+
+
+@pytest.fixture(autouse=True)
+def garbage(monkeypatch):
+    fill_new_arrays_with_garbage(monkeypatch, gemm, conv)
+
+
+@given(SEEDS, KINDS, products(st.sampled_from([13, 17, 31, 33])))
+def test_gemm(seed, precision, product):
+    a, b, options = in_type(np.float32, *product)
+    terms = a.shape[-2 if options["transpose_a"] else -1]
+    products_agree("gemm", precision, seed, a, b, terms=terms, **options)
+
+
+def stored(a, b, layout):
+    """a and b as they lie in memory in this layout, and the flips that undo it."""
+    flip_a, flip_b = (letter == "t" for letter in layout)
+    a, b = (np.ascontiguousarray(x.T) if f else x for x, f in ((a, flip_a), (b, flip_b)))
+    return a, b, flip_a, flip_b
+
+
+def normal(*shapes):
+    rng = np.random.default_rng(sum(map(sum, shapes)))
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize("precision", BITS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(65, 33, 129), (64, 16, 64), (1, 97, 67)])
+def test_gemm_of_several_tiles(shape, layout, precision):
+    """The error is within what rounding explains, and is more than float32 makes."""
+    m, k, n = shape
+    a, b, bias = normal((m, k), (k, n), (n,))
+    arguments = stored(a, b, layout)
+    with cuda.emulation(check=True, seed=m):
+        c = TENSOR_CORES[precision]["gemm"](*arguments, bias)
+    exact = a.astype(np.float64) @ b + bias
+    products_of_sizes = np.abs(a).astype(np.float64) @ np.abs(b)
+    error = np.abs(c - exact)
+    assert (error <= bound(precision, k) * products_of_sizes + 2.0**-24 * np.abs(exact)).all()
+    with cuda.emulation(seed=m):
+        plain = gemm.gemm_2_registers(*arguments, bias)
+    assert np.linalg.norm(error) > 100 * np.linalg.norm(plain - exact)
+    # Random factors are off by 0.2 to 0.6 of 2^-p of themselves, as the square root of the mean
+    # square, and a sum of products by the square root of 2 of that.
+    scale = 2.0 ** -BITS[precision] * np.linalg.norm(exact - bias)
+    assert 0.25 * scale < np.linalg.norm(error) < 0.9 * scale
+
+
+@pytest.mark.parametrize("precision", BITS)
+def test_factors_that_need_no_rounding_give_the_exact_product(precision):
+    rng = np.random.default_rng(1)
+    most = 2 ** BITS[precision] - 1
+    a, b = (rng.integers(-most, most + 1, s).astype(np.float32) for s in ((67, 3), (3, 70)))
+    with cuda.emulation(check=True):
+        c = TENSOR_CORES[precision]["gemm"](a, b)
+    exact = a.astype(np.float64) @ b
+    assert np.abs(exact).max() < 2**24
+    np.testing.assert_array_equal(c, exact)
+
+
+@pytest.mark.parametrize(
+    "precision, wide, kept",
+    [("bf16", 257, 256), ("bf16", 259, 260), ("tf32", 2049, 2050), ("tf32", 2051, 2052)],
+)
+def test_ties(precision, wide, kept):
+    """A number one bit too wide lies in the middle: to the even one, or away from zero."""
+    x = np.full((1, 1), wide, np.float32)
+    with cuda.emulation(check=True):
+        for sign in (1, -1):
+            c = TENSOR_CORES[precision]["gemm"](sign * x, np.ones((1, 1), np.float32))
+            assert c[0, 0] == sign * kept == rounded(sign * x, precision)[0, 0]
+
+
+@pytest.mark.parametrize("precision", BITS)
+def test_infinity_and_nan_stay_in_their_row_and_column(precision):
+    a, b = np.ones((30, 40), np.float32), np.ones((40, 70), np.float32)
+    a[7, 3], b[5, 50] = np.nan, np.inf
+    with cuda.emulation(check=True):
+        c = TENSOR_CORES[precision]["gemm"](a, b)
+    assert np.isnan(c[7]).all() and np.isposinf(np.delete(c[:, 50], 7)).all()
+    assert np.isfinite(np.delete(np.delete(c, 7, 0), 50, 1)).all()
+
+
+# A call of each kernel, on arrays of a type.
+CALLS = {
+    "gemm": lambda f, t: f(*t((5, 7), (7, 3))),
+    "conv2d": lambda f, t: f(*t((1, 2, 4, 3), (3, 2, 2, 2))),
+    "conv_transpose2d": lambda f, t: f(*t((1, 3, 4, 3), (3, 2, 2, 2))),
+    "conv2d_weight": lambda f, t: f(*t((1, 2, 4, 3), (1, 3, 3, 2)), (2, 2)),
+    "attention": lambda f, t: f(*t((1, 4, 3), (1, 5, 3), (1, 5, 2)))[0],
+    "attention_backward": lambda f, t: f(
+        *t((1, 4, 2), (1, 4, 3), (1, 5, 3), (1, 5, 2), (1, 4, 2), (1, 4))
+    )[0],
+}
+
+
+@pytest.mark.parametrize("precision", BITS)
+@pytest.mark.parametrize("name", CALLS)
+def test_float64_keeps_its_bits_and_float32_does_not(name, precision):
+    def arrays(dtype):
+        return lambda *shapes: [x.astype(dtype) for x in normal(*shapes)]
+
+    kernel, last = TENSOR_CORES[precision][name], LADDERS[name][-1]
+    for dtype, is_same in ((np.float64, True), (np.float32, False)):
+        got, plain = (CALLS[name](f, arrays(dtype)) for f in (kernel, last))
+        assert got.dtype == plain.dtype == dtype
+        assert np.array_equal(got, plain) == is_same
+
+
+# ---------------------------------------------------------------- convolutions
+@given(st.data(), SEEDS, KINDS, cases(), st.booleans())
+def test_conv2d(data, seed, precision, case, has_bias):
+    x, w, _, settings = case
+    x, w, bias = arrays_for(data.draw, np.float32, x, w, w[:1])
+    terms = int(np.prod(w.shape[1:]))
+    given_bias = bias if has_bias else None
+    products_agree("conv2d", precision, seed, x, w, given_bias, terms=terms, **settings)
+
+
+@given(st.data(), SEEDS, KINDS, cases(), st.booleans())
+def test_conv_transpose2d(data, seed, precision, case, has_bias):
+    x, w, y, settings = case
+    settings["output_padding"] = left_over(x, w, settings)
+    y, w, bias = arrays_for(data.draw, np.float32, y, w, x[1:2])
+    terms = w.shape[0] * w.shape[2] * w.shape[3]
+    given_bias = bias if has_bias else None
+    products_agree("conv_transpose2d", precision, seed, y, w, given_bias, terms=terms, **settings)
+
+
+@given(st.data(), SEEDS, KINDS, cases(), st.sampled_from([1, 4, 300]))
+def test_conv2d_weight(data, seed, precision, case, shortest):
+    x, w, y, settings = case
+    x, y = arrays_for(data.draw, np.float32, x, y)
+    terms = y.shape[0] * y.shape[2] * y.shape[3]
+    before, conv.SHORTEST_SPLIT = conv.SHORTEST_SPLIT, shortest  # many parts, some, or one
+    try:
+        products_agree("conv2d_weight", precision, seed, x, y, w[2:], terms=terms, **settings)
+    finally:
+        conv.SHORTEST_SPLIT = before
+
+
+@pytest.mark.parametrize("precision", BITS)
+def test_convolutions_of_several_tiles(precision):
+    """More rows, more columns and more terms than a tile and a step have, in all three products."""
+    x, w, bias = normal((2, 5, 9, 11), (66, 5, 3, 3), (66,))
+    settings = dict(stride=(2, 1), padding=(1, 1))
+    products_agree("conv2d", precision, 0, x, w, bias, terms=45, **settings)
+    y = normal((2, 66, 5, 11))[0]
+    products_agree("conv2d_weight", precision, 1, x, y, (3, 3), terms=110, **settings)
+    products_agree("conv_transpose2d", precision, 2, y, w, None, terms=600, **settings)
+    y, wide = normal((5, 3, 4, 3), (3, 66, 2, 3))
+    settings = dict(stride=(3, 2), padding=(0, 1))
+    products_agree("conv_transpose2d", precision, 3, y, wide, None, terms=18, **settings)
+
+
+# ---------------------------------------------------------------- use(precision=...)
+@pytest.mark.parametrize("precision", BITS)
+def test_use_puts_them_in_the_place_of_every_rung(precision):
+    x = np.eye(3, dtype=np.float32)
+    for rung in (None, 1, 2):
+        with use(backend="emulator", rung=rung, precision=precision):
+            for name, kernel in TENSOR_CORES[precision].items():
+                assert getattr(backend_of(x), name) is kernel
+            with use(precision="float32"):
+                assert backend_of(x).gemm is LADDERS["gemm"][-1 if rung is None else rung]
+            with use(gemm=np.matmul):
+                assert backend_of(x).gemm is np.matmul
+    with use(backend="emulator"):
+        assert backend_of(x).gemm is LADDERS["gemm"][-1]
+
+
+@pytest.mark.parametrize("precision", BITS)
+def test_they_have_the_signature_and_the_name_of_their_ladder(precision):
+    for name, kernel in TENSOR_CORES[precision].items():
+        parameters = inspect.signature(LADDERS[name][0]).parameters.keys()
+        assert inspect.signature(kernel).parameters.keys() == parameters
+        assert kernel.__name__.startswith(f"{name}_") and kernel.__name__.endswith(precision)
+
+
+def test_every_product_has_one_and_each_is_compared_with_the_formula():
+    here = Path(__file__)
+    text = here.read_text() + here.with_name("test_cuda_tensor_attention.py").read_text()
+    for precision in BITS:
+        assert set(TENSOR_CORES[precision]) == set(PRODUCTS) == set(CALLS)
+    for name in PRODUCTS:
+        assert f'products_agree("{name}"' in text or f'[precision]["{name}"](' in text
+    assert TENSOR_CORES["float32"] == {}
+
+
+# ---------------------------------------------------------------- what holds them together
+def run_gemm(source=SOURCES / "gemm_tensor.cu", layout="nn", precision="bf16", size=72, **how):
+    """(module, C, C of the rounded factors in float64) of one product, size × size."""
+    a, b = normal((size, size), (size, size))
+    left, right, flip_a, flip_b = stored(a, b, layout)
+    c = np.full((size, size), np.nan, np.float32)
+    at, bt = (gemm._matrix(x[None], f) for x, f in ((left, flip_a), (right, flip_b)))
+    module = emulator.load(source, **how)
+    if module.count:
+        module.reset_counts()
+    kernel = getattr(module, f"gemm_3_tensor_{layout}_{precision}")
+    kernel[(-(-size // 64), -(-size // 64)), 128](left, right, None, c, size, size, size, at, bt)
+    return module, c, rounded(a, precision) @ rounded(b, precision)
+
+
+@pytest.mark.parametrize("precision", BITS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_bank_conflict_and_no_sector_too_many(layout, precision):
+    module, _, _ = run_gemm(layout=layout, precision=precision, size=64, count=True)
+    shared = [s for s in module.counts() if s.space == "shared"]
+    assert {s.operation for s in shared} == {"read", "write"}
+    assert [s.extra for s in shared] == [0] * len(shared)
+    reads = [s for s in module.counts() if s.space == "global" and s.operation == "read"]
+    assert sum(s.transactions for s in reads) == 2 * 64 * 64 * 4 // 32
+    assert all(s.extra == 0 for s in reads)
+
+
+@pytest.mark.parametrize("precision", BITS)
+def test_without_the_swizzle_of_tiles_the_counters_show_it(tmp_path, precision):
+    plain = broken_copy(tmp_path, PRODUCT, "tensor.cuh", SWIZZLE, "(word / 4)")
+    module, c, exact = run_gemm(plain, precision=precision, size=64, count=True)
+    assert np.linalg.norm(c - exact) <= 1e-6 * np.linalg.norm(exact)
+    reads = [s for s in module.counts() if s.space == "shared" and s.operation == "read"]
+    # Two rows of 64 bytes fill the banks: of eight rows every other one begins in the same bank.
+    assert sum(s.extra for s in reads) == 3 * sum(s.ideal for s in reads)
+
+
+@pytest.mark.parametrize(
+    "right, wrong, kinds",
+    [
+        ("__syncthreads();", "", {"race", "uninitialised"}),
+        ("stage ^= 1", "stage ^= 0", {"race"}),
+        ("r < rows ? r : rows - 1", "r", {"out-of-bounds"}),
+        ("k < end ? k : end - 1", "k", {"out-of-bounds"}),
+        ("if (m < M && n < N) store", "store", {"out-of-bounds", "race"}),
+    ],
+)
+def test_a_tile_without_its_barrier_its_stage_or_its_bounds_is_caught(
+    tmp_path, right, wrong, kinds
+):
+    broken = broken_copy(tmp_path, PRODUCT, "tensor.cuh", right, wrong)
+    for seed in range(5):
+        with pytest.raises(emulator.KernelError) as caught:
+            run_gemm(broken, check=True, seed=seed)
+        assert caught.value.kind in kinds, caught.value
+
+
+@pytest.mark.parametrize(
+    "precision, right, wrong",
+    [
+        ("bf16", "pack_bf16(x[0], x[1])", "pack_bf16(x[1], x[0])"),  # harmless: both sides alike
+        ("bf16", "return pack_bf16(x[0], x[1]);",
+         "return __float_as_uint(x[0]) >> 16 | (__float_as_uint(x[1]) & 0xffff0000u);"),
+        ("tf32", "return float_to_tf32(x[0]);", "return __float_as_uint(x[0]);"),
+        ("bf16", "order(word(i) + WORDS * e)", "(ALONG_K ? word(i) * 2 + e : word(i) + WORDS * e)"),
+        ("bf16", "r < rows && k < end ?", "r < rows ?"),
+        ("tf32", "4 * (chunk + lane / 16)", "4 * (chunk + lane / 16 % 1)"),
+        ("tf32", "e / 2 * 8, column0", "e / 2, column0"),
+    ],
+)  # fmt: skip
+def test_wrong_rounding_and_wrong_places_are_seen(tmp_path, precision, right, wrong):
+    broken = broken_copy(tmp_path, PRODUCT, "tensor.cuh", right, wrong)
+    _, c, exact = run_gemm(broken, precision=precision)
+    right_value = np.linalg.norm(c - exact) <= 1e-6 * np.linalg.norm(exact)
+    assert right_value == (wrong == "pack_bf16(x[1], x[0])")
+
+
+# ---------------------------------------------------------------- arrays of bfloat16
+STAGE_BYTES = 2 * 64 * 64 * 2
+
+
+def gemm_bf16(m, n, k, source=BF16_ARRAYS, **how):
+    """(module, C, C in float64) of one product of random bfloat16 matrices."""
+    rng = np.random.default_rng(k)
+    a, b = (rounded(rng.standard_normal(s, np.float32), "bf16") for s in ((m, k), (n, k)))
+    c = np.full((m, n), np.nan, np.float32)
+    module = emulator.load(source, **how)
+    grid = -(-n // 64), -(-m // 64)
+    stored = [(x.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16) for x in (a, b)]
+    module.gemm_3_tensor_bf16[grid, 128, 3 * STAGE_BYTES](*stored, c, m, n, k)
+    return module, c, a @ b.T
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 64), (65, 130, 72), (1, 1, 8), (37, 70, 264)])
+def test_gemm_of_bfloat16_arrays(shape):
+    for seed in range(2):
+        _, c, exact = gemm_bf16(*shape, check=True, seed=seed)
+        assert np.linalg.norm(c - exact) <= 1e-6 * np.linalg.norm(exact)
+
+
+def test_gemm_of_bfloat16_arrays_has_no_bank_conflict():
+    """The swizzle: ldmatrix, and the copies into shared memory, at every place in the source."""
+    module, _, _ = gemm_bf16(64, 64, 256, count=True)
+    shared = [s for s in module.counts() if s.space == "shared"]
+    assert {s.operation for s in shared} == {"read", "write"}
+    # Four warps, four steps of 64: 4 · 4 reads of A or B in each, four groups of eight rows a read.
+    assert sum(s.ideal for s in shared if s.operation == "read") == 4 * 4 * 16 * 4
+    assert [s.extra for s in shared] == [0] * len(shared)
+    loads = [s for s in module.counts() if s.space == "global" and s.operation == "read"]
+    assert sum(s.transactions for s in loads) == 2 * 64 * 256 * 2 // 32
+    assert all(s.extra == 0 for s in loads)
+
+
+@pytest.mark.parametrize(
+    "right, wrong, kinds",
+    [
+        ("cp_async_wait<STAGES - 2>", "cp_async_wait<STAGES - 1>", {"wait"}),
+        ("    __syncthreads();", "", {"race", "wait", "uninitialised"}),
+        ("copy(step + STAGES - 1)", "copy(step + STAGES)", {"race", "wait", "uninitialised"}),
+        ("row0 + row < rows && k0", "k0", {"out-of-bounds"}),
+    ],
+)
+def test_what_holds_the_three_stages_together_cannot_be_left_out(tmp_path, right, wrong, kinds):
+    """A wait, a barrier, the stage that is filled, a bound: the kernel without each of them."""
+    broken = broken_copy(tmp_path, BF16_ARRAYS, "gemm_bf16.cu", right, wrong)
+    for seed in range(5):
+        with pytest.raises(emulator.KernelError) as caught:
+            gemm_bf16(65, 64, 256, source=broken, check=True, seed=seed)
+        assert caught.value.kind in kinds, caught.value
+
+
+def test_without_the_swizzle_the_counters_show_it(tmp_path):
+    plain = broken_copy(tmp_path, BF16_ARRAYS, "tensor.cuh", SWIZZLE, "(word / 4)")
+    module, c, exact = gemm_bf16(64, 64, 64, source=plain, count=True)
+    assert np.linalg.norm(c - exact) <= 1e-6 * np.linalg.norm(exact)
+    reads = [s for s in module.counts() if s.space == "shared" and s.operation == "read"]
+    # Eight rows of 128 bytes begin in the same bank: eight turns for each one.
+    assert sum(s.extra for s in reads) == 7 * sum(s.ideal for s in reads)

@@ -1,0 +1,186 @@
+"""Attention by tensor cores, against the formula in float64 on rounded factors, by derived bounds.
+
+q, k, v and the cotangent are rounded where they enter a product, so the formula on rounded arrays
+is what is computed, but for two things. The weights p, and the slopes ds of the scores, are rounded
+too before they are multiplied: u = 2^-8 or 2^-11 of each term of those sums. And everything is
+float32: with E the error of a score, d + 8 roundings of a sum of d products, exp(s - lse) is off by
+2 E and a few 2^-23 of itself. Each bound below is the sum of these, element by element.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from minigen_kernels import cuda, emulator
+from minigen_kernels.cuda import LADDERS, TENSOR_CORES, attention
+
+from tests.kernels.cuda_ladder import SEEDS, fill_new_arrays_with_garbage
+from tests.kernels.needs import GXX
+from tests.kernels.tensor_cores import BITS, SOURCES, rounded
+from tests.kernels.test_attention import draw_case
+
+pytestmark = [pytest.mark.emulator, GXX]
+KINDS = st.sampled_from(sorted(BITS))
+F = 2.0**-23  # of a number in float32, a rounding or a truncation
+
+
+@pytest.fixture(autouse=True)
+def garbage(monkeypatch):
+    fill_new_arrays_with_garbage(monkeypatch, attention)
+
+
+def scores_of(q, k, mask, is_causal, scale):
+    """(scores, the error E of the largest in float32)"""
+    scale = 1 / np.sqrt(max(q.shape[2], 1)) if scale is None else scale
+    s = scale * (q @ k.swapaxes(1, 2))
+    size = scale * (np.abs(q) @ np.abs(k).swapaxes(1, 2)).max(initial=0)
+    if mask is not None and mask.dtype != bool:
+        s = s + mask
+        size += np.abs(mask[np.isfinite(mask)]).max(initial=0)
+    elif mask is not None:
+        s = np.where(mask, s, -np.inf)
+    if is_causal:
+        s = np.where(np.tri(*s.shape[1:], dtype=bool), s, -np.inf)
+    return s, scale, F * (q.shape[2] + 8) * size
+
+
+def log_sum_exp(s):
+    top = s.max(axis=2, initial=-np.inf, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    with np.errstate(divide="ignore"):
+        return (np.log(np.exp(s - top).sum(axis=2, keepdims=True)) + top)[:, :, 0]
+
+
+def weights(s, lse):
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isneginf(s), 0, np.exp(s - lse[:, :, None]))
+
+
+def within(got, expected, bound, label):
+    assert got.dtype == np.float32 and got.shape == expected.shape, label
+    assert np.isfinite(got).all(), label
+    excess = np.abs(got - expected) - bound - 2.0**-24 * np.abs(expected) - 1e-30
+    assert (excess <= 0).all(), f"{label}: {excess.max(initial=0)} more than rounding explains"
+
+
+def forward_agrees(precision, seed, q, k, v, mask=None, is_causal=False, scale=None):
+    """(out, lse), within their bounds, of the kernel in check mode."""
+    with cuda.emulation(check=True, seed=seed):
+        out, lse = TENSOR_CORES[precision]["attention"](q, k, v, mask, is_causal, scale)
+    qr, kr, vr = (rounded(x, precision) for x in (q, k, v))
+    s, _, error = scores_of(qr, kr, mask, is_causal, scale)
+    exact = log_sum_exp(s)
+    p = weights(s, exact)
+    slack = 4 * error + F * (k.shape[1] + 16)
+    u = 2.0 ** -BITS[precision]
+    within(out, p @ vr, 1.01 * (u + slack) * (p @ np.abs(vr)), "out")
+    np.testing.assert_array_equal(np.isneginf(lse), np.isneginf(exact))
+    seen = ~np.isneginf(exact)
+    assert (np.abs(lse[seen] - exact[seen]) <= slack + F * np.abs(exact[seen])).all()
+    return out, lse
+
+
+def backward_agrees(precision, seed, gout, q, k, v, out, lse, mask, is_causal, scale):
+    """The three gradients are within their bounds, of the kernels in check mode."""
+    with cuda.emulation(check=True, seed=seed):
+        gradients = TENSOR_CORES[precision]["attention_backward"](
+            gout, q, k, v, out, lse, mask, is_causal, scale
+        )
+    gr, qr, kr, vr = (rounded(x, precision) for x in (gout, q, k, v))
+    s, scale, error = scores_of(qr, kr, mask, is_causal, scale)
+    p = weights(s, lse.astype(np.float64))
+    along = (gout.astype(np.float64) * out).sum(axis=2, keepdims=True)
+    sizes = np.abs(gr) @ np.abs(vr).swapaxes(1, 2)
+    sizes = sizes + np.abs(gout.astype(np.float64) * out).sum(axis=2, keepdims=True)
+    ds = scale * p * (gr @ vr.swapaxes(1, 2) - along)
+    u = 2.0 ** -BITS[precision]
+    # The error of exp(s - lse): of s, of lse, and of a difference of two numbers of their size.
+    error = 2 * error + F * (16 + np.abs(lse[np.isfinite(lse)]).max(initial=0))
+    queries, keys = s.shape[1:]
+    of_ds = scale * p * sizes * (F * (v.shape[2] + 24) + error)
+    size = (u + F * (queries + keys + 8)) * np.abs(ds) + of_ds
+    of_p = (u + error + F * (queries + 24)) * p
+    pairs = {
+        "gq": (ds @ kr, size @ np.abs(kr)),
+        "gk": (ds.swapaxes(1, 2) @ qr, size.swapaxes(1, 2) @ np.abs(qr)),
+        "gv": (p.swapaxes(1, 2) @ gr, of_p.swapaxes(1, 2) @ np.abs(gr)),
+    }
+    for got, (name, (expected, bound)) in zip(gradients, pairs.items(), strict=True):
+        within(got, expected, 1.01 * bound, name)
+
+
+def both_agree(precision, seed, q, k, v, mask=None, is_causal=False, scale=None):
+    inputs = [x.copy() for x in (q, k, v)]
+    out, lse = forward_agrees(precision, seed, q, k, v, mask, is_causal, scale)
+    rng = np.random.default_rng(seed)
+    gout = rng.standard_normal(out.shape).astype(np.float32)
+    backward_agrees(precision, seed, gout, q, k, v, out, lse, mask, is_causal, scale)
+    for before, after in zip(inputs, (q, k, v), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@given(st.data(), SEEDS, KINDS)
+def test_attention_and_its_backward(data, seed, precision):
+    (q, k, v, mask), options, _ = draw_case(data, np.float32)
+    both_agree(precision, seed, q, k, v, mask, **options)
+
+
+def arrays(*shapes):
+    rng = np.random.default_rng(sum(map(sum, shapes)))
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize("precision", BITS)
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_of_several_tiles(precision, causal):
+    """More queries, keys and columns than a tile and a step have, in every direction."""
+    both_agree(precision, 3, *arrays((2, 67, 70), (2, 131, 70), (2, 131, 66)), is_causal=causal)
+    both_agree(precision, 4, *arrays((1, 131, 33), (1, 67, 33), (1, 67, 5)), is_causal=causal)
+
+
+@pytest.mark.parametrize("precision", BITS)
+def test_a_query_that_sees_nothing_and_scores_that_are_large(precision):
+    q, k, v = arrays((1, 70, 4), (1, 70, 4), (1, 70, 4))
+    allowed = np.random.default_rng(2).random((1, 70, 70)) < 0.5
+    allowed[:, 3] = False
+    both_agree(precision, 1, q, k, v, allowed)
+    out, lse = forward_agrees(precision, 1, q, k, v, allowed)
+    assert (out[:, 3] == 0).all() and np.isneginf(lse[:, 3]).all()
+    with cuda.emulation(check=True):
+        out, lse = TENSOR_CORES[precision]["attention"](300 * q, 300 * k, v)
+    assert np.isfinite(out).all() and np.isfinite(lse).all()
+    assert np.abs(out).max() <= 1.01 * np.abs(v).max()
+
+
+@pytest.mark.parametrize("precision", BITS)
+def test_rounding_happens_where_it_is_said_and_nowhere_else(precision):
+    """More error than float32 has; none where one weight is 1 and v needs no rounding."""
+    q, k, v = arrays((1, 33, 16), (1, 40, 16), (1, 40, 8))
+    kernel, plain = TENSOR_CORES[precision]["attention"], LADDERS["attention"][-1]
+    exact = LADDERS["attention"][0](*(x.astype(np.float64) for x in (q, k, v)))[0]
+    with cuda.emulation(check=True):
+        errors = [np.linalg.norm(f(q, k, v)[0] - exact) for f in (kernel, plain)]
+        assert errors[0] > 100 * errors[1]
+        v = np.round(8 * v)
+        out, _ = kernel(q[:, :, :1] * 0, k[:, :1, :1], v[:, :1])
+    np.testing.assert_array_equal(out, np.broadcast_to(v[:, :1], out.shape))
+
+
+@pytest.mark.parametrize("precision", BITS)
+def test_attention_has_no_bank_conflict(precision):
+    q, k, v = arrays((1, 64, 64), (1, 64, 64), (1, 64, 64))
+    out, lse = np.zeros_like(q), np.zeros((1, 64), np.float32)
+    module = emulator.load(SOURCES / "attention_tensor.cu", count=True)
+    module.reset_counts()
+    g, scale = attention._geometry(q, k, v, None, False), np.float32(0.125)
+    forward = getattr(module, f"attention_2_tensor_{precision}")
+    forward[(1, 1, 1), 128](q, k, v, None, None, out, lse, g, scale)
+    along = np.zeros_like(lse)
+    for name in "qkv":
+        backward = getattr(module, f"attention_backward_2_{name}_{precision}")
+        backward[(1, 1, 1), 128](out, q, k, v, lse, along, None, None, np.zeros_like(q), g, scale)
+    shared = [s for s in module.counts() if s.space == "shared"]
+    assert {s.operation for s in shared} == {"read", "write"}
+    assert [s.extra for s in shared] == [0] * len(shared)
