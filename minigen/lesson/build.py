@@ -259,8 +259,10 @@ def notebook(lesson: Lesson, folder: Path, *, quick: bool = False) -> Path:
         os.environ.update(package_environment())
         os.environ |= {"MINIGEN_QUICK": "1" if quick else "0", "MINIGEN_LESSON_PICTURES": place}
         try:
-            client = nbclient.NotebookClient(book, timeout=1800, kernel_name="python3",
-                                             resources={"metadata": {"path": place}})
+            client = nbclient.NotebookClient(
+                book, timeout=1800, kernel_name="python3", resources={"metadata": {"path": place}},
+                extra_arguments=["--log-level=ERROR"],  # it warns of a network: this machine alone
+            )  # fmt: skip
             client.execute()
         finally:
             os.environ.clear()
