@@ -225,30 +225,34 @@ class Adam(Optimizer):
             groups.setdefault((self.steps[i], p.dtype, p.device), []).append((i, g))
         recording = graph.recorder()
         for (step, *_), group in groups.items():
-            captured = recording is not None and on_gpu(group[0][1])
-            changing = {"changing": self._recorded(group, recording)} if captured else {}
             targets = [self.params[i].data for i, _ in group]
             # The kernel writes in place, so it is given whole blocks of memory.
             blocks = [p if p.flags.c_contiguous else p.copy() for p in targets]
-            backend_of(targets[0]).adam(
+            arrays = (
                 blocks,
                 [g for _, g in group],
                 [self._slot(i, "exp_avg") for i, _ in group],
                 [self._slot(i, "exp_avg_sq") for i, _ in group],
-                lr=self.lr,
+            )
+            rule = dict(
                 beta1=self.betas[0],
                 beta2=self.betas[1],
                 eps=self.eps,
                 weight_decay=self.weight_decay,
                 decoupled=self.decoupled,
-                step=step,
-                **changing,
             )
+            if recording is not None and on_gpu(group[0][1]):
+                from minigen_kernels.cuda import optimizer
+
+                changing = self._changing(group, recording)
+                optimizer.adam_recorded(*arrays, changing, **rule)
+            else:
+                backend_of(targets[0]).adam(*arrays, lr=self.lr, step=step, **rule)
             for target, block in zip(targets, blocks, strict=True):
                 if target is not block:
                     target[...] = block
 
-    def _recorded(self, group: list[tuple[int, Any]], recording: graph.Recorder) -> Any:
+    def _changing(self, group: list[tuple[int, Any]], recording: graph.Recorder) -> Any:
         """What lr and the count of steps change, in device memory, for a step that is captured."""
         from minigen_kernels.cuda.optimizer import changes
 

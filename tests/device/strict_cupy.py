@@ -501,16 +501,16 @@ def with_cpu_kernels(monkeypatch: Any) -> None:
     """Let the device's kernels be those of the CPU: every kernel there is, and quickly."""
     import minigen_kernels
     from minigen_kernels.cpu import LADDERS
-    from minigen_kernels.cuda import random, step
+    from minigen_kernels.cuda import optimizer, random, step
 
     kernels = types.SimpleNamespace(
         **{name: _on_cpu(ladder[-1]) for name, ladder in LADDERS.items()}
     )
-    kernels.adam = _adam
     chosen = lambda rung, precision: kernels  # noqa: E731
     chosen.cache_clear = lambda: None  # type: ignore[attr-defined]
     monkeypatch.setattr(minigen_kernels, "_cupy_backend", chosen)
     monkeypatch.setattr(step, "store", _store)
+    monkeypatch.setattr(optimizer, "adam_recorded", _adam)
     monkeypatch.setattr(random, "words", _words)
 
 
@@ -531,16 +531,11 @@ def _store(to: ndarray, values: Any) -> None:
         to._array[i] = bits
 
 
-def _adam(*lists: list[ndarray], changing: ndarray | None = None, **rule: Any) -> None:
-    from minigen_kernels.cpu import LADDERS
-
-    inner = [_inner(arrays) for arrays in lists]
+def _adam(*lists: Any, **rule: Any) -> None:
+    *inner, changing = _inner(lists)
 
     def change() -> None:
-        if changing is None:
-            LADDERS["adam"][-1](*inner, **rule)
-            return
-        keep, rate, root = changing._array.tolist()
+        keep, rate, root = changing.tolist()
         for p, g, m, v in zip(*inner, strict=True):
             w = p * p.dtype.type(keep)
             slope = g if rule["decoupled"] else g + rule["weight_decay"] * w

@@ -50,7 +50,7 @@ def test_a_recorded_adam_reads_what_changes_from_memory(dtype, n, decoupled, t, 
     rule = {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": decay, "decoupled": decoupled}
     reference.adam([expected[0]], [g], [expected[1]], [expected[2]], lr=0.01, step=t, **rule)
     changing = np.array(optimizer.changes(0.01, 0.9, 0.99, decay, decoupled, t))
-    with cuda.emulation(check=True, seed=n):  # lr and step: what they were when it was recorded
-        optimizer.adam_1_fused([p], [g], [m], [v], lr=7.0, step=t + 1, changing=changing, **rule)
+    with cuda.emulation(check=True, seed=n):
+        optimizer.adam_recorded([p], [g], [m], [v], changing, **rule)
     for found, right in zip((p, m, v), expected, strict=True):
-        close(found, right, 4, "adam_1_fused")
+        close(found, right, 4, "adam_recorded")

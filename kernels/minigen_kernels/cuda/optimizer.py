@@ -18,28 +18,26 @@ CHUNKS = np.dtype([("size", "i8", MOST), ("first", "i4", MOST), ("count", "i4"),
 
 
 def adam_1_fused(
-    params, grads, exp_avgs, exp_avg_sqs, *, lr, beta1, beta2, eps, weight_decay, decoupled, step,
-    changing=None,
-):  # fmt: skip
+    params, grads, exp_avgs, exp_avg_sqs, *, lr, beta1, beta2, eps, weight_decay, decoupled, step
+):
     """p ← p - lr · m̂ / (√v̂ + eps), with m̂ = m/(1-β1ᵗ), v̂ = v/(1-β2ᵗ), t = step from 1 on.
 
     m ← m + (1-β1)(g - m), v ← β2 v + (1-β2) g². Weight decay: decoupled, p ← (1 - lr·wd) p first;
     otherwise g ← g + wd p. params, exp_avgs and exp_avg_sqs are changed in place.
-
-    changing  float64 (3,) on the GPU, as changes() gives them, to be read there in place of lr and
-              step: for a step that is recorded once and replayed.
     """
-    decay = 0.0 if decoupled else weight_decay
-    rule = decay, 1 - beta1, beta2, 1 - beta2, eps
-    rule += changes(lr, beta1, beta2, weight_decay, decoupled, step)
-    quadruples = list(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True))
-    by_type: dict[str, list[Any]] = {}
-    for arrays in quadruples:
-        if arrays[0].size:
-            by_type.setdefault(suffix("adam", *arrays), []).append(arrays)
-    for ending, group in by_type.items():
-        for start in range(0, len(group), MOST):
-            _update(ending, group[start : start + MOST], rule, changing)
+    now = changes(lr, beta1, beta2, weight_decay, decoupled, step)
+    rule = 0.0 if decoupled else weight_decay, 1 - beta1, beta2, 1 - beta2, eps, *now
+    _update_all(params, grads, exp_avgs, exp_avg_sqs, rule, None)
+
+
+def adam_recorded(
+    params, grads, exp_avgs, exp_avg_sqs, changing, *, beta1, beta2, eps, weight_decay, decoupled
+):
+    """adam_1_fused for a step that is recorded once and replayed: changing, float64 (3,) on the
+    GPU, holds what changes() gives, and is read there."""
+    unread = 0.0, 0.0, 0.0
+    rule = 0.0 if decoupled else weight_decay, 1 - beta1, beta2, 1 - beta2, eps, *unread
+    _update_all(params, grads, exp_avgs, exp_avg_sqs, rule, changing)
 
 
 def changes(
@@ -48,6 +46,19 @@ def changes(
     """What of the rule changes from step to step: 1 - lr·wd, lr/(1-β1ᵗ) and 1/√(1-β2ᵗ)."""
     keep = 1 - lr * weight_decay if decoupled else 1.0
     return keep, lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+
+
+def _update_all(
+    params: Any, grads: Any, exp_avgs: Any, exp_avg_sqs: Any, rule: tuple[float, ...], changing: Any
+) -> None:
+    quadruples = list(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True))
+    by_type: dict[str, list[Any]] = {}
+    for arrays in quadruples:
+        if arrays[0].size:
+            by_type.setdefault(suffix("adam", *arrays), []).append(arrays)
+    for ending, group in by_type.items():
+        for start in range(0, len(group), MOST):
+            _update(ending, group[start : start + MOST], rule, changing)
 
 
 def _update(
