@@ -242,25 +242,24 @@ class Adam(Optimizer):
                 decoupled=self.decoupled,
             )
             if recording is not None and on_gpu(group[0][1]):
-                from minigen_kernels.cuda import optimizer
-
-                changing = self._changing(group, recording)
-                optimizer.adam_recorded(*arrays, changing, **rule)
+                self._record(group, recording, arrays, rule)
             else:
                 backend_of(targets[0]).adam(*arrays, lr=self.lr, step=step, **rule)
             for target, block in zip(targets, blocks, strict=True):
                 if target is not block:
                     target[...] = block
 
-    def _changing(self, group: list[tuple[int, Any]], recording: graph.Recorder) -> Any:
-        """What lr and the count of steps change, in device memory, for a step that is captured."""
-        from minigen_kernels.cuda.optimizer import changes
+    def _record(
+        self, group: list[tuple[int, Any]], recording: graph.Recorder, arrays: Any, rule: Any
+    ) -> None:
+        """The same for a step that is captured: lr and the count of steps lie in device memory."""
+        from minigen_kernels.cuda import optimizer
 
         kept = [i for i, _ in group]
 
         def now() -> tuple[float, float, float]:
-            step = self.steps[kept[0]]
-            return changes(self.lr, *self.betas, self.weight_decay, self.decoupled, step)
+            decay = self.weight_decay, self.decoupled
+            return optimizer.changes(self.lr, *self.betas, *decay, self.steps[kept[0]])
 
         def following() -> tuple[float, float, float]:
             self._count(kept, 1)
@@ -268,7 +267,8 @@ class Adam(Optimizer):
 
         for i in kept:
             recording.each_replay(self.params[i].changed)
-        return recording.numbers(now(), following, lambda: self._count(kept, -1))
+        changing = recording.numbers(now(), following, lambda: self._count(kept, -1))
+        optimizer.adam_recorded(*arrays, changing, **rule)
 
 
 class AdamW(Adam):

@@ -107,14 +107,13 @@ def test_every_vector_width(bits, shape):
 
 def test_width_from_the_environment(monkeypatch):
     try:
-        for bits in ("256", "100"):
-            monkeypatch.setenv("MINIGEN_VECTOR_BITS", bits)
-            simd.usual_bits.cache_clear()
-            if bits == "256":
-                assert len(simd.vector_width()) == 4
-                continue
-            with pytest.raises(ValueError, match="MINIGEN_VECTOR_BITS=100: choose 128, 256 or 512"):
-                simd.vector_width()
+        monkeypatch.setenv("MINIGEN_VECTOR_BITS", "256")
+        simd.usual_bits.cache_clear()
+        assert len(simd.vector_width()) == 4
+        monkeypatch.setenv("MINIGEN_VECTOR_BITS", "100")
+        simd.usual_bits.cache_clear()
+        with pytest.raises(ValueError, match="MINIGEN_VECTOR_BITS=100: choose 128, 256 or 512"):
+            simd.vector_width()
     finally:
         simd.usual_bits.cache_clear()
 

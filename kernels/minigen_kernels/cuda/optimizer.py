@@ -26,7 +26,7 @@ def adam_1_fused(
     otherwise g ← g + wd p. params, exp_avgs and exp_avg_sqs are changed in place.
     """
     now = changes(lr, beta1, beta2, weight_decay, decoupled, step)
-    rule = 0.0 if decoupled else weight_decay, 1 - beta1, beta2, 1 - beta2, eps, *now
+    rule = _constant(beta1, beta2, eps, weight_decay, decoupled) + now
     _update_all(params, grads, exp_avgs, exp_avg_sqs, rule, None)
 
 
@@ -36,7 +36,7 @@ def adam_recorded(
     """adam_1_fused for a step that is recorded once and replayed: changing, float64 (3,) on the
     GPU, holds what changes() gives, and is read there."""
     unread = 0.0, 0.0, 0.0
-    rule = 0.0 if decoupled else weight_decay, 1 - beta1, beta2, 1 - beta2, eps, *unread
+    rule = _constant(beta1, beta2, eps, weight_decay, decoupled) + unread
     _update_all(params, grads, exp_avgs, exp_avg_sqs, rule, changing)
 
 
@@ -46,6 +46,13 @@ def changes(
     """What of the rule changes from step to step: 1 - lr·wd, lr/(1-β1ᵗ) and 1/√(1-β2ᵗ)."""
     keep = 1 - lr * weight_decay if decoupled else 1.0
     return keep, lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+
+
+def _constant(
+    beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool
+) -> tuple[float, ...]:
+    """What of the rule stays: struct Rule of optimizer.cu, up to what changes() gives."""
+    return 0.0 if decoupled else weight_decay, 1 - beta1, beta2, 1 - beta2, eps
 
 
 def _update_all(
