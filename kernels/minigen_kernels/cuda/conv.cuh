@@ -10,20 +10,26 @@ struct Conv {  // the shapes of x (N, C, H, W), w (O, C / groups, kh, kw) and y 
   int stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
 };
 
+// x under one tap of a filter, (c, p, q) counted through the group's channels, at one pixel of y,
+// (n, i, j) counted through all images; 0 in the padding.
+template <class T>
+__device__ __forceinline__ T patch_at(const T* x, const Conv& g, int group, int tap, int pixel) {
+  const int taps = g.kh * g.kw, pixels = g.h * g.w;
+  int n = pixel / pixels, i = pixel % pixels / g.w, j = pixel % g.w;
+  int c = group * (g.C / g.groups) + tap / taps, p = tap % taps / g.kw, q = tap % g.kw;
+  int row = i * g.stride_h + p * g.dilation_h - g.pad_h;
+  int col = j * g.stride_w + q * g.dilation_w - g.pad_w;
+  if (row < 0 || row >= g.H || col < 0 || col >= g.W) return T(0);
+  return x[(((long long)n * g.C + c) * g.H + row) * g.W + col];
+}
+
 // Product of w, (O / groups) x (C / groups kh kw), and the patches of x, one column per pixel of y.
 template <class Tile, class T = typename Tile::Number>
 __device__ __forceinline__ void conv2d(const T* x, const T* w, const T* bias, T* y, const Conv& g) {
   const int per_group = g.O / g.groups, channels = g.C / g.groups, group = blockIdx.z;
-  const int taps = g.kh * g.kw, depth = channels * taps, pixels = g.h * g.w;
+  const int depth = channels * g.kh * g.kw, pixels = g.h * g.w;
   auto weight = [&](int m, int k) { return w[(long long)(group * per_group + m) * depth + k]; };
-  auto patch = [&](int k, int column) {
-    int n = column / pixels, i = column % pixels / g.w, j = column % g.w;
-    int c = k / taps, p = k % taps / g.kw, q = k % g.kw;
-    int row = i * g.stride_h + p * g.dilation_h - g.pad_h;
-    int col = j * g.stride_w + q * g.dilation_w - g.pad_w;
-    if (row < 0 || row >= g.H || col < 0 || col >= g.W) return T(0);
-    return x[(((long long)n * g.C + group * channels + c) * g.H + row) * g.W + col];
-  };
+  auto patch = [&](int k, int column) { return patch_at(x, g, group, k, column); };
   auto store = [&](int m, int column, T sum) {
     int n = column / pixels, o = group * per_group + m;
     y[((long long)n * g.O + o) * pixels + column % pixels] = sum + (bias ? bias[o] : T(0));
@@ -106,19 +112,12 @@ __device__ __forceinline__ void conv2d_weight(const T* x, const T* gy, T* partia
                                               int splits) {
   const int group = blockIdx.z / splits, part = blockIdx.z % splits;
   const int per_group = g.O / g.groups, channels = g.C / g.groups;
-  const int taps = g.kh * g.kw, width = channels * taps, pixels = g.h * g.w, depth = g.N * pixels;
+  const int width = channels * g.kh * g.kw, pixels = g.h * g.w, depth = g.N * pixels;
   const int each = (depth + splits - 1) / splits, begin = part * each;
   auto slope = [&](int m, int k) {
     return gy[((long long)(k / pixels) * g.O + group * per_group + m) * pixels + k % pixels];
   };
-  auto patch = [&](int k, int column) {
-    int n = k / pixels, i = k % pixels / g.w, j = k % g.w;
-    int c = column / taps, p = column % taps / g.kw, q = column % g.kw;
-    int row = i * g.stride_h + p * g.dilation_h - g.pad_h;
-    int col = j * g.stride_w + q * g.dilation_w - g.pad_w;
-    if (row < 0 || row >= g.H || col < 0 || col >= g.W) return T(0);
-    return x[(((long long)n * g.C + group * channels + c) * g.H + row) * g.W + col];
-  };
+  auto patch = [&](int k, int column) { return patch_at(x, g, group, column, k); };
   auto store = [&](int m, int column, T sum) {
     partial[((long long)part * g.O + group * per_group + m) * width + column] = sum;
   };
