@@ -63,8 +63,8 @@ def _train(
     else:
         folder = training.RunFolder.open(folder_of(plan.resume))
         found = _or_close(folder, _to_go_on_from, folder, plan, fields)
-    env = {**environment.environment(), "data": data.digest(), "device": device}
-    env["precision"] = options.precision
+    env = {**environment.environment(), "data": data.digest(), "device": device,
+           "precision": options.precision}  # fmt: skip
     tenth = max(1, config.steps // 10)
     run_options = training.RunOptions(
         sample_every=options.sample_every or tenth,
