@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,18 @@ def test_a_changed_source_of_the_caller_is_not_served_from_the_cache(folder):
     probe = folder / "probe.py"
     probe.write_text(probe.read_text().replace("x + x", "x * 3"))
     assert lines_of(start(folder, "21")) == ["compiled double", "result 63 int"]
+
+
+def test_one_file_as_a_module_of_two_packages_is_two_entries(folder):
+    """As benchmarks/peak.py is, in a checkout and in the wheel: the saved code names its module."""
+    for package in ("checkout", "installed"):
+        (folder / package).mkdir()
+        (folder / "probe.py").replace(folder / package / "probe.py")
+        (folder / "probe.py").write_text(f"from {package}.probe import double\n")
+        assert lines_of(start(folder, "21")) == ["compiled double", "result 42 int"]
+        text = (folder / package / "probe.py").read_text()
+        shutil.rmtree(folder / package)
+        (folder / "probe.py").write_text(text)
 
 
 def test_a_change_anywhere_in_the_sources_changes_the_folder(tmp_path):

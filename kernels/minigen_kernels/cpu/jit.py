@@ -134,7 +134,8 @@ class _KeyedFiles:
         source = Path(function.__code__.co_filename)
         content = hashlib.sha256(source.read_bytes()).hexdigest()
         self._folder = folder
-        self._stamp = (source.name, content, sorted(options.items()))
+        # The module too: what is saved names it, and one file can be a module of two packages.
+        self._stamp = (function.__module__, source.name, content, sorted(options.items()))
         self._name = f"{source.stem}.{function.__qualname__}".replace("<", "").replace(">", "")
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

@@ -1,4 +1,4 @@
-"""Seeded bugs in the kernels of matrix products and convolutions, and in their operations."""
+"""Seeded bugs in the kernels of matrix products and convolutions, and in the cache they lie in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ FILE = "kernels/minigen_kernels/cpu/conv.py"
 LANES = "kernels/minigen_kernels/cpu/conv_lanes.py"
 PLANS = "kernels/minigen_kernels/cpu/conv_plans.py"
 GEMM = "kernels/minigen_kernels/cpu/gemm.py"
+JIT = "kernels/minigen_kernels/cpu/jit.py"
 PANELS = "kernels/minigen_kernels/cpu/panels.py"
 CONV = "tests/kernels/test_conv.py"
 GEMMS = "tests/kernels/test_gemm.py"
@@ -153,5 +154,12 @@ BUGS = [
         "gw = Conv2dWeight(w.shape[2:], **self.geometry)(gx, y) if self.needs(1) else None",
         "gw = Conv2dWeight(w.shape[2:], **self.geometry)(gx, y) * 0.5 if self.needs(1) else None",
         (gradients("conv_transpose2d"),),
+    ),
+    Bug(
+        "compiled-code-served-to-another-module",
+        JIT,
+        "self._stamp = (function.__module__, source.name,",
+        "self._stamp = (source.name,",
+        ("tests/kernels/test_jit.py -k two_packages",),
     ),
 ]
