@@ -1,7 +1,7 @@
 """Attention with an online softmax: out = softmax(scale · q kᵀ + mask) v in memory linear in T.
 
 rung 0  reference.attention     the formula, one query at a time
-rung 1  attention_1_tiled       64 queries against 64 keys at a time: product, softmax, product
+rung 1  attention_1_tiled       a tile of queries and keys at a time: product, softmax, product
 
 A block of queries lies across the vector lanes: the scores of a key are one row of lanes, so the
 maximum, the sum and every product run along the lanes, and keys and values are read as they lie.
@@ -16,14 +16,17 @@ import math
 import numpy as np
 
 from .. import empty
-from .functions import exp
 from .jit import jit
+from .lanes import transpose_block
 from .share import inner, share
 from .simd import Width, next_task, vector_width
+from .strips import online_softmax, softmax_slope
 from .tile import multiply, tile_rows
 
 Array = np.ndarray
-QUERIES, KEYS = 64, 64  # the sides of a tile of scores: 16 KiB of float32, half of a first cache
+# The sides of a tile of scores: 16 KiB of float32, half of a first cache. Few queries, because a
+# causal tile on the diagonal is computed whole.
+QUERIES, KEYS = 32, 128
 TASKS = 16  # fewer (batch, heads) than this: a batch element is split, the same way on any machine
 
 
@@ -75,8 +78,10 @@ def attention_backward_1_tiled(
     gq = empty(q.shape, q.dtype)
     allowed, bias = _split_mask(mask, q.dtype)
     parts = _parts(batch, queries)
-    gk = np.zeros((parts, batch, keys, _padded(q, width)), q.dtype)
-    gv = np.zeros((parts, batch, keys, _padded(v, width)), q.dtype)
+    gk = empty((parts, batch, keys, _padded(q, width)), q.dtype)
+    gv = empty((parts, batch, keys, _padded(v, width)), q.dtype)
+    if queries == 0:
+        gk[...], gv[...] = 0, 0
     arrays = (gout, q, k, v, out, lse, allowed, bias)
     options = bool(is_causal), _scale(scale, q), parts, width, tile_rows(len(width))
     share(_backward, q.size * max(keys, 1), *arrays, *options, gq, gk, gv)
@@ -124,71 +129,50 @@ def _attention(tasks, q, k, v, allowed, bias, causal, scale, parts, width, step,
     """A task: blocks part, part + parts, ... of the queries of one batch element."""
     queries, d, keys, dv = q.shape[1], q.shape[2], v.shape[1], v.shape[2]
     lanes = len(width) * 8 // q.itemsize
-    q_t, s = np.zeros((d, QUERIES), q.dtype), np.zeros((KEYS, QUERIES), q.dtype)
-    o_t, top = np.empty((dv, QUERIES), q.dtype), np.empty(QUERIES, q.dtype)
-    total, base, factor = np.empty_like(top), np.empty_like(top), np.empty_like(top)
+    q_n, q_t = _both_ways(d, lanes, q)
+    o_n, o_t = _both_ways(dv, lanes, q)
+    s, top = np.zeros((KEYS, QUERIES), q.dtype), np.empty(QUERIES, q.dtype)
+    total, factor = np.empty_like(top), np.empty_like(top)
     task = next_task(tasks, 0)
     while task < q.shape[0] * parts:
         b = task // parts
         for i0 in range(task % parts * QUERIES, queries, parts * QUERIES):
             n = min(QUERIES, queries - i0)
             vectors = (n + lanes - 1) // lanes
-            _load_transposed(q[b, i0 : i0 + n], q.dtype.type(scale), q_t)
-            o_t[:] = 0
+            _load_rows(q[b, i0 : i0 + n], q.dtype.type(scale), q_n)
+            _transpose(width, lanes, q_n, q_t)
             top[:], total[:] = -math.inf, 0
             end = min(keys, i0 + n) if causal else keys
             for j0 in range(0, end, KEYS):
                 m = min(KEYS, end - j0)
                 k0, v0 = (b * keys + j0) * d, (b * keys + j0) * dv
-                multiply(
-                    width, k, k0, d, 1, q_t, QUERIES, s, 0, QUERIES, m, step, d, vectors, False
-                )
+                multiply(width, k, k0, d, 1, q_t, QUERIES, s, 0, QUERIES,
+                         m, step, d, vectors, False)  # fmt: skip
                 _apply_mask(s, b, i0, n, j0, m, allowed, bias, causal)
-                _online_softmax(s, m, vectors * lanes, top, total, base, factor, o_t)
-                multiply(
-                    width, v, v0, 1, dv, s, QUERIES, o_t, 0, QUERIES, dv, step, m, vectors, True
-                )
-            _finish(o_t, top, total, out[b, i0 : i0 + n], lse[b, i0 : i0 + n])
+                for i in range(0, vectors * lanes, lanes):
+                    online_softmax(width, s, i, QUERIES, m, top, total, factor, i)
+                for c in range(dv if j0 > 0 else 0):
+                    for i in range(vectors * lanes):
+                        o_t[c, i] *= factor[i]
+                multiply(width, v, v0, 1, dv, s, QUERIES, o_t, 0, QUERIES,
+                         dv, step, m, vectors, j0 > 0)  # fmt: skip
+            _transpose(width, lanes, o_t, o_n)
+            _finish(o_n, top, total, out[b, i0 : i0 + n], lse[b, i0 : i0 + n])
         task = next_task(tasks, 0)
 
 
-@jit(error_model="numpy", fastmath={"contract"}, **inner)
-def _online_softmax(s, m, lanes, top, total, base, factor, o_t):
-    """s ← exp(s - top) with the new top; the sums and outputs of earlier keys are scaled to it.
-
-    base is what is subtracted: top, but 0 while nothing is seen, as -inf - -inf is NaN. A NaN does
-    not reach top, but exp brings it into the sum.
-    """
-    low, zero = s.dtype.type(-math.inf), s.dtype.type(0)
-    for i in range(lanes):
-        base[i] = top[i]
-    for j in range(m):
-        for i in range(lanes):
-            base[i] = s[j, i] if s[j, i] > base[i] else base[i]
-    for i in range(lanes):
-        factor[i], top[i] = top[i], base[i]
-        base[i] = zero if base[i] == low else base[i]
-    for i in range(lanes):
-        factor[i] = exp(factor[i] - base[i])
-        total[i] *= factor[i]
-    for j in range(m):
-        for i in range(lanes):
-            p = exp(s[j, i] - base[i])
-            s[j, i] = p
-            total[i] += p
-    for c in range(o_t.shape[0]):
-        for i in range(lanes):
-            o_t[c, i] *= factor[i]
-
-
 @jit(error_model="numpy", **inner)
-def _finish(o_t, top, total, out, lse):
-    """Divide by the sums, and turn the block back; a query that saw no key gets 0 and -inf."""
+def _finish(o_n, top, total, out, lse):
+    """Divide by the sums; a query that saw no key gets 0 and -inf."""
     for i in range(out.shape[0]):
-        seen = top[i] != -math.inf or total[i] != 0
-        lse[i] = top[i] + math.log(total[i]) if seen else -math.inf
-        for c in range(out.shape[1]):
-            out[i, c] = o_t[c, i] / total[i] if seen else 0.0
+        if top[i] != -math.inf or total[i] != 0:
+            lse[i] = top[i] + math.log(total[i])
+            share = o_n.dtype.type(1) / total[i]
+            for c in range(out.shape[1]):
+                out[i, c] = o_n[i, c] * share
+        else:
+            lse[i] = -math.inf
+            out[i] = 0
 
 
 @jit(nogil=True, error_model="numpy")
@@ -198,117 +182,90 @@ def _backward(
     """A task: blocks part, part + parts, ... of the queries of one batch element; all keys."""
     queries, d, keys, dv = q.shape[1], q.shape[2], v.shape[1], v.shape[2]
     lanes = len(width) * 8 // q.itemsize
+    blocks = (queries + QUERIES - 1) // QUERIES
     pad, pad_v, one, size = gk.shape[3], gv.shape[3], q.dtype.type(1), q.dtype.type(scale)
-    q_t, gq_t = np.zeros((d, QUERIES), q.dtype), np.empty((d, QUERIES), q.dtype)
-    g_t, row = np.zeros((dv, QUERIES), q.dtype), np.empty((2, QUERIES), q.dtype)
+    q_n, q_t = _both_ways(d, lanes, q)
+    g_n, g_t = _both_ways(dv, lanes, q)
+    gq_n, gq_t = _both_ways(d, lanes, q)
     s, ds = np.zeros((KEYS, QUERIES), q.dtype), np.zeros((KEYS, QUERIES), q.dtype)
-    q_n, g_n = np.zeros((QUERIES, pad), q.dtype), np.zeros((QUERIES, pad_v), q.dtype)
+    row = np.empty((2, QUERIES), q.dtype)
     task = next_task(tasks, 0)
     while task < q.shape[0] * parts:
         b, part = task // parts, task % parts
-        for i0 in range(part * QUERIES, queries, parts * QUERIES):
+        # From the last block on, which sees the most keys: it writes gk and gv, the others add.
+        last = part + (blocks - 1 - part) // parts * parts
+        for block in range(last, -1, -parts):
+            i0, later = block * QUERIES, block < last
             n = min(QUERIES, queries - i0)
             vectors = (n + lanes - 1) // lanes
-            _load_transposed(q[b, i0 : i0 + n], size, q_t)
-            _load_transposed(gout[b, i0 : i0 + n], one, g_t)
             _load_rows(q[b, i0 : i0 + n], size, q_n)
             _load_rows(gout[b, i0 : i0 + n], one, g_n)
+            _transpose(width, lanes, q_n, q_t)
+            _transpose(width, lanes, g_n, g_t)
             _load_lse_and_delta(gout[b, i0 : i0 + n], out[b, i0 : i0 + n], lse[b, i0 : i0 + n], row)
-            gq_t[:] = 0
             end = min(keys, i0 + n) if causal else keys
             for j0 in range(0, end, KEYS):
                 m = min(KEYS, end - j0)
                 k0, v0 = (b * keys + j0) * d, (b * keys + j0) * dv
                 to = (part * q.shape[0] + b) * keys + j0
-                multiply(
-                    width, k, k0, d, 1, q_t, QUERIES, s, 0, QUERIES, m, step, d, vectors, False
-                )
+                multiply(width, k, k0, d, 1, q_t, QUERIES, s, 0, QUERIES,
+                         m, step, d, vectors, False)  # fmt: skip
                 _apply_mask(s, b, i0, n, j0, m, allowed, bias, causal)
-                multiply(
-                    width, v, v0, dv, 1, g_t, QUERIES, ds, 0, QUERIES, m, step, dv, vectors, False
-                )
-                _softmax_slope(s, ds, m, vectors * lanes, row[0], row[1])
-                multiply(
-                    width,
-                    s,
-                    0,
-                    QUERIES,
-                    1,
-                    g_n,
-                    pad_v,
-                    gv,
-                    to * pad_v,
-                    pad_v,
-                    m,
-                    step,
-                    n,
-                    pad_v // lanes,
-                    True,
-                )
-                multiply(
-                    width,
-                    ds,
-                    0,
-                    QUERIES,
-                    1,
-                    q_n,
-                    pad,
-                    gk,
-                    to * pad,
-                    pad,
-                    m,
-                    step,
-                    n,
-                    pad // lanes,
-                    True,
-                )
-                multiply(
-                    width, k, k0, 1, d, ds, QUERIES, gq_t, 0, QUERIES, d, step, m, vectors, True
-                )
+                multiply(width, v, v0, dv, 1, g_t, QUERIES, ds, 0, QUERIES,
+                         m, step, dv, vectors, False)  # fmt: skip
+                for i in range(0, vectors * lanes, lanes):
+                    softmax_slope(width, s, ds, i, QUERIES, m, row[0], row[1], i)
+                multiply(width, s, 0, QUERIES, 1, g_n, pad_v, gv, to * pad_v,
+                         pad_v, m, step, n, pad_v // lanes, later)  # fmt: skip
+                multiply(width, ds, 0, QUERIES, 1, q_n, pad, gk, to * pad,
+                         pad, m, step, n, pad // lanes, later)  # fmt: skip
+                multiply(width, k, k0, 1, d, ds, QUERIES, gq_t, 0, QUERIES,
+                         d, step, m, vectors, j0 > 0)  # fmt: skip
+            if not later:
+                gk[part, b, end:], gv[part, b, end:] = 0, 0
+            _transpose(width, lanes, gq_t, gq_n)
             for i in range(n):
                 for c in range(d):
-                    gq[b, i0 + i, c] = gq_t[c, i] * size
+                    gq[b, i0 + i, c] = gq_n[i, c] * size
         task = next_task(tasks, 0)
 
 
-@jit(error_model="numpy", fastmath={"contract"}, **inner)
-def _softmax_slope(s, ds, m, lanes, lse, delta):
-    """s ← p = exp(s - lse), ds ← p (ds - delta)."""
-    for j in range(m):
-        for i in range(lanes):
-            p = exp(s[j, i] - lse[i])
-            s[j, i] = p
-            ds[j, i] = p * (ds[j, i] - delta[i])
-
-
-@jit(error_model="numpy", **inner)
+@jit(error_model="numpy", fastmath={"contract", "reassoc"}, **inner)
 def _load_lse_and_delta(gout, out, lse, row):
     """lse, +inf where it is -inf so that p is 0; delta[i] = gout[i] · out[i]. Idle lanes: p = 0."""
     row[0], row[1] = math.inf, 0
     for i in range(lse.size):
         if lse[i] != -math.inf:
             row[0, i] = lse[i]
-        delta = 0.0
+        delta = row.dtype.type(0)
         for c in range(out.shape[1]):
             delta += gout[i, c] * out[i, c]
         row[1, i] = delta
 
 
 @jit(error_model="numpy", **inner)
-def _load_transposed(x, factor, x_t):
-    """x_t[c, i] = factor · x[i, c], and 0 in the idle lanes."""
-    x_t[:, x.shape[0] :] = 0
-    for i in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            x_t[c, i] = x[i, c] * factor
+def _both_ways(columns, lanes, like):
+    """Zeros for a block of queries, (queries, columns) and turned; columns fill whole vectors."""
+    padded = (columns + lanes - 1) // lanes * lanes
+    return np.zeros((QUERIES, padded), like.dtype), np.zeros((padded, QUERIES), like.dtype)
 
 
 @jit(error_model="numpy", **inner)
 def _load_rows(x, factor, x_n):
-    """x_n[i, c] = factor · x[i, c]; the columns that pad a row stay 0."""
+    """x_n[i, c] = factor · x[i, c]. Idle rows keep an earlier block's: their results drop out."""
     for i in range(x.shape[0]):
         for c in range(x.shape[1]):
             x_n[i, c] = x[i, c] * factor
+
+
+@jit(error_model="numpy", **inner)
+def _transpose(width, lanes, x, x_t):
+    """x_t[c, i] = x[i, c], both sides whole vectors: square by square, each in registers."""
+    rows, columns = np.arange(lanes) * x.shape[1], np.arange(lanes) * x_t.shape[1]
+    for i in range(0, x.shape[0], lanes):
+        for c in range(0, x.shape[1], lanes):
+            at, to = i * x.shape[1] + c, c * x_t.shape[1] + i
+            transpose_block(width, x, rows, 0, at, x_t, columns, 0, to)
 
 
 @jit(error_model="numpy", **inner)

@@ -1,7 +1,8 @@
 """exp, the normal distribution and maximum, in a form that LLVM inlines and turns into vectors.
 
 A call of libm inside a loop keeps the loop from being vectorised. These are polynomials without a
-branch; each picks float32 or float64 by the type of its argument, and NaN in gives NaN out.
+branch; each picks float32 or float64 by the type of its argument, and NaN in gives NaN out. exp
+also takes a Vector, and then writes LLVM code for all its lanes.
 The coefficients interpolate at Chebyshev points, computed with 50 digits.
 """
 
@@ -16,6 +17,7 @@ from numba import types
 from numba.extending import overload
 
 from .jit import intrinsic, jit
+from .vector import Condition, Vector
 
 F = np.float32
 MAGIC32, MAGIC64 = np.float32(1.5 * 2**23), np.float64(1.5 * 2**52)
@@ -25,36 +27,70 @@ LN2_HIGH32, LN2_LOW32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
 LN2_HIGH64, LN2_LOW64 = np.float64(float.fromhex("0x1.62e42fee00000p-1")), 1.90821492927058770e-10
 
 
-@jit(error_model="numpy", fastmath={"contract"})
-def exp32(x):
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """a where the condition holds, else b: numbers or Vectors."""
+    if isinstance(condition, Condition):
+        return condition.where(a, b)
+    return a if condition else b
+
+
+@overload(where)
+def _where(condition, a, b):
+    return lambda condition, a, b: a if condition else b
+
+
+def half_power(t: Any) -> Any:
+    """2**(n-1), n the integer that t - MAGIC is: it stands in the low bits of t."""
+    if isinstance(t, Vector):
+        return t.half_power()
+    return _half_power32(t) if type(t) is np.float32 else _half_power64(t)
+
+
+@overload(half_power)
+def _half_power(t):
+    if t == types.float32:
+        return lambda t: _half_power32(t)
+    return lambda t: _half_power64(t)
+
+
+@jit
+def _half_power32(t):
+    return np.int32((np.float32(t).view(np.int32) << 23) + (126 << 23)).view(np.float32)
+
+
+@jit
+def _half_power64(t):
+    return np.int64((np.float64(t).view(np.int64) << 52) + (1022 << 52)).view(np.float64)
+
+
+def _exp32(x):
     """exp(x) = 2**n · exp(r), n = round(x / ln 2); within 2 ulp, and 0 below 2**-125."""
-    z = F(88.8) if x > F(88.8) else x
-    t = z * LOG2E32 + MAGIC32  # n now stands in the low bits of t
+    z = where(x > F(88.8), F(88.8), x)
+    t = z * LOG2E32 + MAGIC32
     n = t - MAGIC32
     r = (z - n * LN2_HIGH32) - n * LN2_LOW32
     p = F(0.0027882236) * r + F(0.01675026955)
     p = ((p * r + F(0.08333270554)) * r + F(0.3333283083)) * r + F(1.0000000094)
     p = (p * r + F(2.0000000755)) * r + F(2.0)
-    power = np.int32((np.float32(t).view(np.int32) << 23) + (126 << 23)).view(
-        np.float32
-    )  # 2**(n-1)
-    return F(0.0) if x < F(-86.643394) else p * power
+    return where(x < F(-86.643394), F(0.0), p * half_power(t))
 
 
-@jit(error_model="numpy", fastmath={"contract"})
-def exp64(x):
+def _exp64(x):
     """exp(x), as exp32; relative error below 1e-15, and 0 below 2**-1021."""
-    z = 709.9 if x > 709.9 else x
+    z = where(x > 709.9, 709.9, x)
     t = z * LOG2E64 + MAGIC64
     n = t - MAGIC64
     r = (z - n * LN2_HIGH64) - n * LN2_LOW64
-    p = (4.1843177797858742e-9 * r + 5.022976419178068e-8) * r + 5.511450375501656e-7
-    p = ((p * r + 5.511444984133044e-6) * r + 4.9603174700279863e-5) * r + 0.00039682539819405158
-    p = ((p * r + 0.0027777777777743749) * r + 0.016666666666619016) * r + 0.083333333333333384
-    p = ((p * r + 0.33333333333333405) * r + 0.9999999999999999998) * r + 2.0
-    p = p * r + 2.0
-    power = np.int64((np.float64(t).view(np.int64) << 52) + (1022 << 52)).view(np.float64)
-    return 0.0 if x < -707.7032713652975 else p * power
+    p = 4.1843177797858742e-9 * r + 5.022976419178068e-8
+    p = (p * r + 5.511450375501656e-7) * r + 5.511444984133044e-6
+    p = ((p * r + 4.9603174700279863e-5) * r + 0.00039682539819405158) * r + 0.0027777777777743749
+    p = ((p * r + 0.016666666666619016) * r + 0.083333333333333384) * r + 0.33333333333333405
+    p = ((p * r + 0.9999999999999999998) * r + 2.0) * r + 2.0
+    return where(x < -707.7032713652975, 0.0, p * half_power(t))
+
+
+exp32 = jit(_exp32, error_model="numpy", fastmath={"contract"})
+exp64 = jit(_exp64, error_model="numpy", fastmath={"contract"})
 
 
 @jit(error_model="numpy", fastmath={"contract"})
@@ -93,7 +129,9 @@ def normal_cdf64(x):
 
 
 def exp(x: Any) -> Any:
-    """exp(x) of a float32 or a float64."""
+    """exp(x) of a float32, a float64 or a Vector."""
+    if isinstance(x, Vector):
+        return _exp32(x) if x.code.size == 4 else _exp64(x)
     return exp32(x) if type(x) is np.float32 else exp64(x)
 
 
