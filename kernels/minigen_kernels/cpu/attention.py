@@ -129,8 +129,8 @@ def _attention(tasks, q, k, v, allowed, bias, causal, scale, parts, width, step,
     """A task: blocks part, part + parts, ... of the queries of one batch element."""
     queries, d, keys, dv = q.shape[1], q.shape[2], v.shape[1], v.shape[2]
     lanes = len(width) * 8 // q.itemsize
-    q_n, q_t = _both_ways(d, lanes, q)
-    o_n, o_t = _both_ways(dv, lanes, q)
+    q_n, q_t, along, down = _both_ways(d, lanes, q)
+    o_n, o_t, along_o, _ = _both_ways(dv, lanes, q)
     s, top = np.zeros((KEYS, QUERIES), q.dtype), np.empty(QUERIES, q.dtype)
     total, factor = np.empty_like(top), np.empty_like(top)
     task = next_task(tasks, 0)
@@ -140,7 +140,7 @@ def _attention(tasks, q, k, v, allowed, bias, causal, scale, parts, width, step,
             n = min(QUERIES, queries - i0)
             vectors = (n + lanes - 1) // lanes
             _load_rows(q[b, i0 : i0 + n], q.dtype.type(scale), q_n)
-            _transpose(width, lanes, q_n, q_t)
+            _transpose(width, q_n, along, q_t, down)
             top[:], total[:] = -math.inf, 0
             end = min(keys, i0 + n) if causal else keys
             for j0 in range(0, end, KEYS):
@@ -156,7 +156,7 @@ def _attention(tasks, q, k, v, allowed, bias, causal, scale, parts, width, step,
                         o_t[c, i] *= factor[i]
                 multiply(width, v, v0, 1, dv, s, QUERIES, o_t, 0, QUERIES,
                          dv, step, m, vectors, j0 > 0)  # fmt: skip
-            _transpose(width, lanes, o_t, o_n)
+            _transpose(width, o_t, down, o_n, along_o)
             _finish(o_n, top, total, out[b, i0 : i0 + n], lse[b, i0 : i0 + n])
         task = next_task(tasks, 0)
 
@@ -184,9 +184,9 @@ def _backward(
     lanes = len(width) * 8 // q.itemsize
     blocks = (queries + QUERIES - 1) // QUERIES
     pad, pad_v, one, size = gk.shape[3], gv.shape[3], q.dtype.type(1), q.dtype.type(scale)
-    q_n, q_t = _both_ways(d, lanes, q)
-    g_n, g_t = _both_ways(dv, lanes, q)
-    gq_n, gq_t = _both_ways(d, lanes, q)
+    q_n, q_t, along, down = _both_ways(d, lanes, q)
+    g_n, g_t, along_g, _ = _both_ways(dv, lanes, q)
+    gq_n, gq_t, _, _ = _both_ways(d, lanes, q)
     s, ds = np.zeros((KEYS, QUERIES), q.dtype), np.zeros((KEYS, QUERIES), q.dtype)
     row = np.empty((2, QUERIES), q.dtype)
     task = next_task(tasks, 0)
@@ -200,8 +200,8 @@ def _backward(
             vectors = (n + lanes - 1) // lanes
             _load_rows(q[b, i0 : i0 + n], size, q_n)
             _load_rows(gout[b, i0 : i0 + n], one, g_n)
-            _transpose(width, lanes, q_n, q_t)
-            _transpose(width, lanes, g_n, g_t)
+            _transpose(width, q_n, along, q_t, down)
+            _transpose(width, g_n, along_g, g_t, down)
             _load_lse_and_delta(gout[b, i0 : i0 + n], out[b, i0 : i0 + n], lse[b, i0 : i0 + n], row)
             end = min(keys, i0 + n) if causal else keys
             for j0 in range(0, end, KEYS):
@@ -223,7 +223,7 @@ def _backward(
                          d, step, m, vectors, j0 > 0)  # fmt: skip
             if not later:
                 gk[part, b, end:], gv[part, b, end:] = 0, 0
-            _transpose(width, lanes, gq_t, gq_n)
+            _transpose(width, gq_t, down, gq_n, along)
             for i in range(n):
                 for c in range(d):
                     gq[b, i0 + i, c] = gq_n[i, c] * size
@@ -245,9 +245,13 @@ def _load_lse_and_delta(gout, out, lse, row):
 
 @jit(error_model="numpy", **inner)
 def _both_ways(columns, lanes, like):
-    """Zeros for a block of queries, (queries, columns) and turned; columns fill whole vectors."""
+    """Zeros for a block of queries, (queries, columns) and turned; columns fill whole vectors.
+
+    And for _transpose where a square's rows begin, in the first and in the second.
+    """
     padded = (columns + lanes - 1) // lanes * lanes
-    return np.zeros((QUERIES, padded), like.dtype), np.zeros((padded, QUERIES), like.dtype)
+    block, turned = np.zeros((QUERIES, padded), like.dtype), np.zeros((padded, QUERIES), like.dtype)
+    return block, turned, np.arange(lanes) * padded, np.arange(lanes) * QUERIES
 
 
 @jit(error_model="numpy", **inner)
@@ -259,13 +263,13 @@ def _load_rows(x, factor, x_n):
 
 
 @jit(error_model="numpy", **inner)
-def _transpose(width, lanes, x, x_t):
+def _transpose(width, x, x_rows, x_t, x_t_rows):
     """x_t[c, i] = x[i, c], both sides whole vectors: square by square, each in registers."""
-    rows, columns = np.arange(lanes) * x.shape[1], np.arange(lanes) * x_t.shape[1]
+    lanes = x_rows.size
     for i in range(0, x.shape[0], lanes):
         for c in range(0, x.shape[1], lanes):
             at, to = i * x.shape[1] + c, c * x_t.shape[1] + i
-            transpose_block(width, x, rows, 0, at, x_t, columns, 0, to)
+            transpose_block(width, x, x_rows, 0, at, x_t, x_t_rows, 0, to)
 
 
 @jit(error_model="numpy", **inner)
