@@ -164,14 +164,22 @@ class Softplus(Function):
 
     def forward(self, x: Any) -> Any:
         xp = namespace_of(x)
-        t = x * self.beta
-        y = xp.maximum(t, 0) + xp.log1p(xp.exp(-xp.abs(t)))
-        return xp.where(t > self.threshold, x, y / self.beta)
+        t = x if self.beta == 1 else x * self.beta
+        y = xp.asarray(xp.abs(t))  # max(t, 0) + ln(1 + exp(-|t|)), in one piece of memory
+        xp.negative(y, out=y)
+        xp.exp(y, out=y)
+        xp.log1p(y, out=y)
+        y += xp.maximum(t, 0)
+        if self.beta != 1:
+            y /= self.beta
+        return y if self.threshold == np.inf else xp.where(t > self.threshold, x, y)
 
     def backward(self, gy: Tensor) -> Tensor:
         (x,) = self.inputs
-        straight = x.data * self.beta > self.threshold
-        return gy * where(straight, 1.0, sigmoid(x * self.beta))
+        slope = sigmoid(x if self.beta == 1 else x * self.beta)
+        if self.threshold == np.inf:
+            return gy * slope
+        return gy * where(x.data * self.beta > self.threshold, 1.0, slope)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
