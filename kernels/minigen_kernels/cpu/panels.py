@@ -26,7 +26,7 @@ from .threads import get_threads, on_all_threads
 Array = np.ndarray
 Strides = tuple[int, int, int]
 DEPTH_BLOCK = 384  # columns of a panel of A in the first-level cache
-COLUMN_BLOCK = 8  # panels of B in a task: together they stay in the second-level cache
+COLUMN_BLOCK = 16  # panels of B in a task: at most 768 KiB, which stay in the second-level cache
 FAR = 2048  # bytes from row to row of B that are too many: they fall into few sets of the caches
 FEW = 8  # panels of A for which B is read as it lies even if its vectors lie badly
 TASKS_PER_THREAD = 4
