@@ -94,6 +94,17 @@ def test_a_right_side_that_lies_badly_is_packed(n):
 
 
 @pytest.mark.parametrize("bits", [128, 256, 512])
+@pytest.mark.parametrize("m", [24, 27, 28, 47, 48, 53, 64, 100])
+def test_a_left_side_that_lies_column_by_column_gives_the_same_bits(m, bits):
+    """Some of its panels are packed at once, and none from beyond its last row."""
+    rng = np.random.default_rng(m)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((m, 390), (390, 40)))
+    with use(vector_bits=bits):
+        c = backend_of(X).gemm(np.ascontiguousarray(a.T), b, transpose_a=True)
+        np.testing.assert_array_equal(c, backend_of(X).gemm(a, b))
+
+
+@pytest.mark.parametrize("bits", [128, 256, 512])
 @pytest.mark.parametrize("shape", [(5, 3, 7), (25, 400, 65)])
 def test_every_vector_width(bits, shape):
     m, k, n = shape

@@ -27,6 +27,7 @@ Array = np.ndarray
 Strides = tuple[int, int, int]
 DEPTH_BLOCK = 384  # columns of a panel of A in the first-level cache
 COLUMN_BLOCK = 16  # panels of B in a task: at most 768 KiB, which stay in the second-level cache
+AHEAD = 4  # panels packed at once of an A whose columns lie side by side
 FAR = 2048  # bytes from row to row of B that are too many: they fall into few sets of the caches
 FEW = 8  # panels of A for which B is read as it lies even if its vectors lie badly
 TASKS_PER_THREAD = 4
@@ -129,7 +130,7 @@ def _layout(
     sizes = (
         *(m, n, depth, k_block, row_block * rows, row_blocks, column_block, column_blocks),
         *(batches * row_blocks * column_blocks, *a, *b, int(pack_b)),
-        _whole_lines(k_block * rows + lanes, dtype)
+        AHEAD * _whole_lines(k_block * rows + lanes, dtype)
         + _whole_lines(k_block * columns * column_block + rows * columns, dtype),
     )
     ramps = np.arange(lanes)[None, :] * np.array([*_heights(len(width)), columns])[:, None]
@@ -227,6 +228,15 @@ def _pack(width, x, at, line, deep, r0, count, rows, depth, lines, ramps, ramp, 
                     target[o + k * rows + i] = x[at + (r + i) * line + k * deep]
 
 
+@jit(**inner)
+def _pack_ahead(width, a, at, deep, rows, depth, panels, target, to, apart):
+    """Panels of an A whose columns lie side by side: a line of memory serves all that need it."""
+    for d in range(depth):
+        for p in range(panels):
+            here, there = at + d * deep + p * rows, to + p * apart + d * rows
+            _copy_lines(width, 1, a, here, 0, target, there, 0)
+
+
 def _tile(which: int, vectors: int):
     """The register tile: rows of a packed panel of A, b_row from row to row of B."""
 
@@ -317,8 +327,9 @@ def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramps):
     from_ = column_block * sizes[COLUMN_BLOCK_] * columns
     to = min(n, from_ + sizes[COLUMN_BLOCK_] * columns)
     a0, b0, c0 = batch * sizes[A_BATCH], batch * sizes[B_BATCH], batch * m * n
-    # Behind the panel of A, in whole cache lines: those of B.
-    panels = at + (sizes[K_BLOCK] * high + lanes + line - 1) // line * line
+    # Behind the panels of A, in whole cache lines each: those of B.
+    apart = (sizes[K_BLOCK] * high + lanes + line - 1) // line * line
+    panels = at + AHEAD * apart
     tile = panels + sizes[K_BLOCK] * columns * sizes[COLUMN_BLOCK_]  # and a tile for the edges
     for k0 in range(0, depth, sizes[K_BLOCK]):
         k = min(sizes[K_BLOCK], depth - k0)
@@ -331,13 +342,22 @@ def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramps):
                 place = panels + (j - from_) * k
                 _pack(width, b, first, sizes[B_LINE], sizes[B_DEEP], j, n, columns, k,
                       b_lines, ramps, 3 * lanes, s, place)  # fmt: skip
-        i = rows_from
+        a_at, ready, i = at, rows_from, rows_from
         while i < rows_to:
             left = rows_to - i
             which = 0 if left > middle else 1 if left > low else 2
-            rows = ramps[which * lanes + 1]
-            _pack(width, a, a0 + k0 * sizes[A_DEEP], sizes[A_LINE], sizes[A_DEEP], i, m, rows, k,
-                  a_lines, ramps, which * lanes, s, at)  # fmt: skip
+            rows, a_from = ramps[which * lanes + 1], a0 + k0 * sizes[A_DEEP]
+            a_at += apart
+            if i >= ready:
+                # A vector for each of a panel's depths, and none that reads beyond the last row.
+                ahead = min(AHEAD, left // high, (m - i + high - lanes) // high)
+                a_at = at
+                if sizes[A_LINE] == 1 and ahead > 1 and high <= lanes:
+                    ready = i + ahead * high
+                    _pack_ahead(width, a, a_from + i, sizes[A_DEEP], high, k, ahead, s, at, apart)
+                else:
+                    _pack(width, a, a_from, sizes[A_LINE], sizes[A_DEEP], i, m, rows, k,
+                          a_lines, ramps, which * lanes, s, at)  # fmt: skip
             for j in range(from_, to, columns):
                 two = n - j > lanes
                 whole = left >= rows and n - j >= (columns if two else lanes)
@@ -347,10 +367,10 @@ def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramps):
                 b_row = columns if packed else sizes[B_DEEP]
                 c_at, f = c0 + i * n + j, k0 == 0
                 if whole:
-                    _any_tile(which, two, width, k, s, at, source, b_at, b_row,
+                    _any_tile(which, two, width, k, s, a_at, source, b_at, b_row,
                               c, c_at, n, start, j, f)  # fmt: skip
                 else:
-                    _edge(which, two, width, k, s, at, source, b_at, b_row, c, c_at, start, j, f,
+                    _edge(which, two, width, k, s, a_at, source, b_at, b_row, c, c_at, start, j, f,
                           min(rows, left), min(columns, n - j), sizes, tile)  # fmt: skip
             i += rows
 

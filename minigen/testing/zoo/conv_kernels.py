@@ -142,6 +142,13 @@ BUGS = [
         (GEMMS + " -k 'rungs or many_tiles'",),
     ),
     Bug(
+        "first-of-the-panels-packed-ahead-taken-for-all",
+        PANELS,
+        "            a_at += apart\n",
+        "            a_at += 0\n",
+        (GEMMS + " -k 'rungs or many_tiles'",),
+    ),
+    Bug(
         "image-gradient-with-the-kernel-upside-down",
         "minigen/ops/conv.py",
         "gx = _image_of(x.shape, gy, w, self.geometry) if self.needs(0) else None",
