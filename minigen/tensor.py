@@ -322,7 +322,7 @@ def _walk(
             if g is None:
                 continue
             if node in targets:
-                found[node] = g
+                found[node] = g if type(g) is Tensor else Tensor(g.data)  # pieces, put together
             if isinstance(node, Tensor) or leads.isdisjoint(node.parents):
                 continue
             wanted = tuple([p in leads for p in node.parents])

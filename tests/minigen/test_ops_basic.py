@@ -315,6 +315,43 @@ def test_indexing_is_numpys_and_its_slope_counts_every_use():
     np.testing.assert_array_equal(x[Tensor([2, 0]), Tensor(1)].numpy(), a[[2, 0], 1])
 
 
+@pytest.mark.parametrize(
+    "indices",
+    [
+        [0, 1, 2],
+        [2, 0],
+        [0, -3, 1],  # the first row twice
+        [(slice(None), slice(0, 2)), (slice(None), slice(2, 5))],
+        [(slice(None), slice(0, 3)), (slice(None), slice(2, 5))],  # one column in both
+        [(slice(None), slice(None, None, 2)), (slice(None), 1), (slice(None), 3)],
+        [(slice(None), 1), 1],  # a column and a row cross
+        [0, slice(1, 3), ()],
+        [..., None, (Ellipsis, 0)],
+        [1, [1, 2], np.array([True, False, True])],  # the last two are no views
+    ],
+)
+def test_the_slopes_of_views_of_one_tensor_add_up(indices):
+    """Off the tape the pieces are put together, on the tape added up among zeros: the same sums."""
+    x = variable(3, 5)
+    weights = [RNG.standard_normal(x.numpy()[i].shape) for i in indices]
+
+    def f():
+        return sum((x[i] * Tensor(w)).sum() for i, w in zip(indices, weights, strict=True))
+
+    expected = np.zeros(x.shape)
+    for i, w in zip(indices, weights, strict=True):
+        np.add.at(expected, i, w)
+    for create_graph in (False, True):
+        (gx,) = grad(f(), [x], create_graph=create_graph)
+        assert type(gx) is Tensor
+        np.testing.assert_allclose(gx.numpy(), expected, rtol=1e-14)
+    (gx,) = grad(f() + (x * 2).sum(), [x])  # and beside what is not a view
+    np.testing.assert_allclose(gx.numpy(), expected + 2, rtol=1e-14)
+    x.grad = None
+    f().backward()
+    np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-14)
+
+
 def test_index_select_of_and_by_numbers():
     x = variable(3, 2)
     np.testing.assert_array_equal(F.index_select(x, 0, Tensor(1)).numpy(), x.numpy()[1:2])

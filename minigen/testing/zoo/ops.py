@@ -114,4 +114,18 @@ BUGS = [
         "return super().backward(gy)",
         (parity_in("ops", "padding_row"),),
     ),
+    Bug(
+        "pieces-that-overlap-laid-over-each-other",
+        "minigen/ops/indexing.py",
+        "x[index] = y if apart else x[index] + y",
+        "x[index] = y",
+        ("tests/minigen/test_ops_basic.py -k views_of_one_tensor",),
+    ),
+    Bug(
+        "memory-between-the-pieces-not-zero",
+        "minigen/ops/indexing.py",
+        "            if not apart or sum(y.size for _, y in self.pieces) < x.size:\n",
+        "            if not apart:\n",
+        ("tests/minigen/test_ops_basic.py -k views_of_one_tensor",),
+    ),
 ]
