@@ -83,13 +83,13 @@ def _apart(shape: tuple[int, ...], indices: list[Any]) -> bool:
         return True
     parts = [index if isinstance(index, tuple) else (index,) for index in indices]
     axis = len(parts[0]) - 1  # all of the axes before it, and some of its rows
-    if any(len(p) != axis + 1 or p[:axis] != (slice(None),) * axis for p in parts):
+    if axis < 0 or any(len(p) != axis + 1 or p[:axis] != (slice(None),) * axis for p in parts):
         return False
-    if not all(isinstance(p[-1], slice | int) for p in parts if p):
+    if not all(isinstance(p[axis], slice | int) for p in parts):
         return False
-    places = [range(shape[axis])[p[-1]] for p in parts if p]
+    places = [range(shape[axis])[p[axis]] for p in parts]
     rows = [i for p in places for i in (p if isinstance(p, range) else (p,))]
-    return len(set(rows)) == len(rows) and axis >= 0
+    return len(set(rows)) == len(rows)
 
 
 class PutItem(Function):
