@@ -12,8 +12,9 @@ from minigen.testing.strategies import laid_out, sizes
 from tests.kernels.ladder import FLOATS, rungs_agree
 
 
-@given(st.data(), st.sampled_from(FLOATS), sizes(most=3), st.one_of(sizes(), st.just(67)), sizes(),
-       st.sampled_from([1, 3, 11]))  # fmt: skip
+# Rows of 64 and 130 numbers: a block of columns and more, as the straight rung shares them out.
+@given(st.data(), st.sampled_from(FLOATS), sizes(most=3), st.one_of(sizes(), st.just(67)),
+       st.one_of(sizes(), st.sampled_from([64, 130])), st.sampled_from([1, 3, 11]))  # fmt: skip
 def test_rungs(data, dtype, blocks, rows, width, size):
     rng = np.random.default_rng(rows + 10 * width)
     y = data.draw(laid_out(rng.standard_normal((blocks, rows, width)).astype(dtype)))

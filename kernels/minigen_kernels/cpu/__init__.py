@@ -59,7 +59,7 @@ LADDERS = {
     ),
     "gelu": (reference.gelu, elementwise.gelu_1_vector),
     "gelu_backward": (reference.gelu_backward, elementwise.gelu_backward_1_vector),
-    "deposit": (reference.deposit, deposit.deposit_1_sorted),
+    "deposit": (reference.deposit, deposit.deposit_1_sorted, deposit.deposit_2_straight),
     "adam": (reference.adam, optimizer.adam_1_fused),
     "philox": (reference.philox, philox.philox_1_blocks),
 }

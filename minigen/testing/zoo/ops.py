@@ -128,4 +128,11 @@ BUGS = [
         "            if not apart:\n",
         ("tests/minigen/test_ops_basic.py -k views_of_one_tensor",),
     ),
+    Bug(
+        "blocks-of-columns-that-leave-gaps-in-a-lookups-gradient",
+        "kernels/minigen_kernels/cpu/deposit.py",
+        "source = y[a, r, first : first + COLUMNS]",
+        "source = y[a, r, first : first + COLUMNS - 1]",
+        ("tests/kernels/test_deposit.py",),
+    ),
 ]
