@@ -2,8 +2,8 @@
 
 Each bug is planted in a copy of the sources and judged in a fresh process with a JIT cache of its
 own: the guards run once per Hypothesis seed, and every one of these runs must fail. That cache
-starts as a copy of what this checkout has compiled; a bug in a kernel changes the name of the
-folder in it, so a kernel with a bug is always compiled anew.
+starts as a copy of what this checkout has compiled, where a kernel's name depends on all that it is
+made of: one with a bug, or made of one with a bug, is always compiled anew.
 """
 
 from __future__ import annotations

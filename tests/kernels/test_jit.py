@@ -94,19 +94,53 @@ def test_one_file_as_a_module_of_two_packages_is_two_entries(folder):
         (folder / "probe.py").write_text(text)
 
 
-def test_a_change_anywhere_in_the_sources_changes_the_folder(tmp_path):
-    (tmp_path / "a.py").write_text("x = 1\n")
-    (tmp_path / "b.py").write_text("y = 1\n")
-    seen = {jit_module.sources_hash(tmp_path)}
-    for name, text in [("b.py", "y = 2\n"), ("a.py", "x = 1"), ("c.py", "")]:
-        (tmp_path / name).write_text(text)
-        seen.add(jit_module.sources_hash(tmp_path))
-    (tmp_path / "c.py").rename(tmp_path / "d.py")
-    seen.add(jit_module.sources_hash(tmp_path))
-    assert len(seen) == 5
-    (tmp_path / "notes.txt").write_text("no source")
-    assert jit_module.sources_hash(tmp_path) in seen
-    assert jit_module.cache_folder().name == jit_module.cache_folder().name
+def test_the_hash_changes_with_every_source_that_is_imported_and_with_no_other(tmp_path):
+    """Directly and through others, in every form of the statement; what functions import is not."""
+    package = tmp_path / "package"
+    sources = {
+        "__init__.py": "",
+        "a.py": "import math\nfrom . import b, c\nfrom ..package.d import x\n",
+        "b.py": "from .inner import deep\nfrom minigen_kernels.cpu import simd\n",
+        "c.py": "def f():\n    from . import unseen\n    return unseen\n",
+        "d.py": "import minigen_kernels.geometry\nimport numpy\nx = 1\n",
+        "unseen.py": "y = 1\n",
+        "alone.py": "",
+        "inner/__init__.py": "deep = 1\n",
+    }
+    for name, text in sources.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    found = {file.name for file in jit_module.sources_of(package / "a.py")}
+    assert found >= {"a.py", "b.py", "c.py", "d.py", "__init__.py", "simd.py", "geometry.py"}
+    assert not found & {"unseen.py", "alone.py", "conv.py"}
+    first = jit_module.sources_hash(package / "a.py")
+    for name, text in sources.items():
+        (package / name).write_text(text + "z = 1\n")
+        changed = jit_module.sources_hash(package / "a.py") != first
+        assert changed == (name not in ("__init__.py", "unseen.py", "alone.py")), name
+        (package / name).write_text(text)
+    assert jit_module.sources_hash(package / "a.py") == first
+
+
+def test_a_kernel_depends_on_the_kernels_it_is_made_of_and_on_the_packages_constants():
+    cpu = Path(jit_module.__file__).parent
+    names = {file.name for file in jit_module.sources_of(cpu / "gemm.py")}
+    assert names >= {"gemm.py", "panels.py", "lanes.py", "simd.py", "threads.py", "__init__.py"}
+    assert not names & {"conv.py", "norm.py", "reference.py"}
+
+
+def test_a_changed_module_that_the_caller_imports_is_not_served_from_the_cache(folder):
+    helper = folder / "parts" / "factor.py"
+    helper.parent.mkdir()
+    helper.write_text("FACTOR = 2\n")
+    (folder / "parts" / "made.py").write_text(
+        "from minigen_kernels.cpu.jit import jit\nfrom .factor import FACTOR\n\n\n"
+        "@jit\ndef double(x):\n    return x * FACTOR\n"
+    )
+    (folder / "probe.py").write_text("from parts.made import double\n")
+    assert lines_of(start(folder, "21"))[-1] == "result 42 int"
+    helper.write_text("FACTOR = 3\n")
+    assert lines_of(start(folder, "21")) == ["compiled double", "result 63 int"]
 
 
 def test_the_same_function_with_other_options_is_another_entry(folder):

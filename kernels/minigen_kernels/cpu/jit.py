@@ -1,13 +1,15 @@
 """jit: numba.njit with a cache on disk that is never stale and that processes can share.
 
 Numba's own cache forgets to look at functions inlined from other files, and numbers its data files
-by an index that two processes may both extend, so that one can be given the other's code. Here the
-folder's name holds a hash of everything that the machine code depends on, and a data file's name
-is a hash of its key: there is no index, and equal names mean equal contents.
+by an index that two processes may both extend, so that one can be given the other's code. Here a
+data file's name is a hash of everything that the machine code depends on, among it the sources that
+the function's module imports, directly or not: there is no index, equal names mean equal contents,
+and who changes one kernel compiles that kernel and those that are made of it.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import os
@@ -28,6 +30,7 @@ from numba.core.serialize import dumps
 from ..cache import base_folder
 
 CompileHook = Callable[[str], None]
+KERNELS = Path(__file__).resolve().parents[1]
 _hook: list[CompileHook] = []
 _said: list[str] = []
 
@@ -43,7 +46,9 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     dispatcher: Any = numba.njit(**options)(function)
     try:
         dispatcher._cache = _Cache(function, options)
-    except OSError:  # no folder that we may write to: every process compiles for itself
+    except (OSError, SyntaxError):
+        # No folder that we may write to, or a source that is no file (or not all Python, as a cell
+        # of a notebook): every process compiles for itself.
         pass
     return dispatcher
 
@@ -58,12 +63,58 @@ def on_compile(hook: CompileHook | None) -> None:
     _hook[:] = [] if hook is None else [hook]
 
 
-def sources_hash(folder: Path) -> str:
-    """Hash of the names and contents of all Python sources in a folder."""
+def sources_of(path: Path) -> dict[Path, bytes]:
+    """The file, and all of its own package and of minigen_kernels that it imports, however far.
+
+    Imports inside functions are not followed: compiled code sees a module's own names only.
+    """
+    found: dict[Path, bytes] = {}
+    waiting = [path.resolve()]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found[file] = file.read_bytes()
+            waiting += _imports(file, found[file])
+    return found
+
+
+@functools.cache
+def _imports(path: Path, source: bytes) -> list[Path]:
+    """The files that a file's import statements name, as far as sources_of follows them."""
+    files = []
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.ImportFrom):
+            parts = statement.module.split(".") if statement.module else []
+            if statement.level:
+                place = path.parents[statement.level - 1].joinpath(*parts)
+            elif parts[0] == KERNELS.name:
+                place = KERNELS.joinpath(*parts[1:])
+            else:
+                continue
+            files += _named(place, [alias.name for alias in statement.names])
+        elif isinstance(statement, ast.Import):
+            for parts in (alias.name.split(".") for alias in statement.names):
+                if parts[0] == KERNELS.name:
+                    files += _named(KERNELS.joinpath(*parts[1:]), [""])
+    return files
+
+
+def _named(place: Path, names: list[str]) -> list[Path]:
+    """Where `from place import names` finds them: in a module, or in a package or its modules."""
+    module = place.with_suffix(".py")
+    if module.is_file():
+        return [module]
+    modules = [place / f"{name}.py" for name in names]
+    there = [file for file in modules if file.is_file()]
+    package = place / "__init__.py"
+    return there + ([package] if len(there) < len(modules) and package.is_file() else [])
+
+
+def sources_hash(path: Path) -> str:
+    """Hash of the names and contents of sources_of(path)."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        source = path.read_bytes()
-        digest.update(f"{path.name} {len(source)}\n".encode())
+    for file, source in sorted(sources_of(path).items(), key=lambda item: item[0].parts[-2:]):
+        digest.update(f"{file.parent.name}/{file.name} {len(source)}\n".encode())
         digest.update(source)
     return digest.hexdigest()
 
@@ -71,7 +122,6 @@ def sources_hash(folder: Path) -> str:
 @functools.cache
 def _folder_name() -> str:
     parts = (
-        sources_hash(Path(__file__).parent),
         numba.__version__,
         sys.implementation.cache_tag,
         binding.get_host_cpu_name(),
@@ -81,17 +131,17 @@ def _folder_name() -> str:
 
 
 def cache_folder() -> Path:
-    """The folder of the kernels compiled from these sources, by this Numba, for this CPU."""
+    """The folder of the kernels compiled by this Numba, for this CPU."""
     return base_folder() / _folder_name()
 
 
 def cached_files() -> list[Path]:
-    """The compiled kernels on disk, of these sources and of earlier ones."""
+    """The compiled kernels on disk, of all sources, versions of Numba and CPUs."""
     return sorted(base_folder().glob("*/*.nbc"))
 
 
 def clear_cache() -> int:
-    """Delete all compiled kernels, of these sources and of earlier ones; how many there were."""
+    """Delete all compiled kernels, whatever they were compiled from; how many there were."""
     count = len(cached_files())
     shutil.rmtree(base_folder(), ignore_errors=True)
     return count
@@ -132,10 +182,9 @@ class _KeyedFiles:
 
     def __init__(self, folder: Path, function: Callable[..., Any], options: dict[str, Any]) -> None:
         source = Path(function.__code__.co_filename)
-        content = hashlib.sha256(source.read_bytes()).hexdigest()
         self._folder = folder
         # The module too: what is saved names it, and one file can be a module of two packages.
-        self._stamp = (function.__module__, source.name, content, sorted(options.items()))
+        self._stamp = (function.__module__, sources_hash(source), sorted(options.items()))
         self._name = f"{source.stem}.{function.__qualname__}".replace("<", "").replace(">", "")
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

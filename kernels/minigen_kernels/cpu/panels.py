@@ -1,10 +1,11 @@
 """C[s; i, j] = start[j] + Σ_k A[s; i, k] · B[s; k, j], of matrices with strides: gemm's last rung.
 
-A panel of A is as many of its rows as the register tile has, packed depth by depth just before it
-is used, so that it is read from the first-level cache. B is read as it lies where its columns lie
-side by side, and packed into panels otherwise. What lies along the depth is packed by transposing
-squares in registers. The order in which an element's terms are added depends on the depth alone,
-not on tasks or threads.
+The register tile takes single numbers of A, along a few rows at once, and vectors of B. A is read
+as it lies where it lies along the depth: packing it took a tenth of the time of a C of 128 columns.
+Otherwise panels of as many rows as the tile has are packed depth by depth, just before they are
+used. B is read as it lies where its columns lie side by side, and packed into panels otherwise;
+what lies along the depth is packed by transposing squares in registers. The order in which an
+element's terms are added depends on the depth alone, not on tasks or threads.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ SMALL = 100_000  # multiplications that are done before a second thread has woke
 # What the entries of Layout.sizes are.
 M, N, DEPTH, K_BLOCK, ROW_BLOCK, ROW_BLOCKS, COLUMN_BLOCK_, COLUMN_BLOCKS, TASKS = range(9)
 A_BATCH, A_LINE, A_DEEP, B_BATCH, B_LINE, B_DEEP, PACK_B, SCRATCH = range(9, 17)
+HEIGHTS = 17  # and the two behind it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ class Layout:
     sizes: Array
     a_lines: Array
     b_lines: Array
-    ramps: Array
+    ramp: Array
     zeros: Array
     scratch: int
     small: bool
@@ -75,7 +77,7 @@ def multiply(
         start[: bias.size] = bias
     arguments = (
         *(np.zeros(2, np.int64), width, a, b, c.reshape(-1), start),
-        *(_scratch(p.scratch, c.dtype), p.sizes, p.a_lines, p.b_lines, p.ramps),
+        *(_scratch(p.scratch, c.dtype), p.sizes, p.a_lines, p.b_lines, p.ramp),
     )
     if p.small:
         _work(*arguments)
@@ -132,13 +134,13 @@ def _layout(
         *(batches * row_blocks * column_blocks, *a, *b, int(pack_b)),
         AHEAD * _whole_lines(k_block * rows + lanes, dtype)
         + _whole_lines(k_block * columns * column_block + rows * columns, dtype),
+        *_heights(len(width)),
     )
-    ramps = np.arange(lanes)[None, :] * np.array([*_heights(len(width)), columns])[:, None]
     return Layout(
         np.array(sizes, np.int64),
-        _lines(m, a[1], lanes) if a[2] == 1 else np.empty(0, np.int64),
-        _lines(n, b[1], lanes * VECTORS) if b[2] == 1 else np.empty(0, np.int64),
-        ramps.reshape(-1).astype(np.int64),
+        _lines(m, a[1], rows) if a[2] == 1 else np.arange(rows, dtype=np.int64),
+        _lines(n, b[1], columns) if b[2] == 1 else np.empty(0, np.int64),
+        np.arange(lanes, dtype=np.int64) * columns,
         np.zeros(column_panels * columns, dtype),
         sizes[SCRATCH] * threads,
         batches * m * n * depth < SMALL,
@@ -153,7 +155,7 @@ def _whole_lines(count: int, dtype: np.dtype) -> int:
 
 def _lines(count: int, step: int, more: int) -> Array:
     """Where the lines begin; behind the last it stands a few times again, as stuffing."""
-    return np.minimum(np.arange(count + 2 * more, dtype=np.int64), count - 1) * step
+    return np.minimum(np.arange(count + more, dtype=np.int64), count - 1) * step
 
 
 @intrinsic
@@ -206,7 +208,7 @@ def _pack_rows(width, b, at, deep, from_, to, k, columns, target, panels):
 
 
 @jit(**inner)
-def _pack(width, x, at, line, deep, r0, count, rows, depth, lines, ramps, ramp, target, to):
+def _pack(width, x, at, line, deep, r0, count, rows, depth, lines, ramp, target, to):
     """target[to + k·rows + i] = x[at + (r0 + i)·line + k·deep], i < rows, k < depth.
 
     Beyond the last of `count` lines, and behind the panel in as many places as a vector has lanes,
@@ -219,7 +221,7 @@ def _pack(width, x, at, line, deep, r0, count, rows, depth, lines, ramps, ramp, 
         if deep == 1 and depth >= lanes:
             for block in range(0, depth, lanes):
                 k = min(block, depth - lanes)
-                transpose_block(width, x, lines, r, at + k, target, ramps, ramp, o + k * rows)
+                transpose_block(width, x, lines, r, at + k, target, ramp, 0, o + k * rows)
         elif line == 1 and r + lanes <= count:
             _copy_lines(width, depth, x, at + r, deep, target, o, rows)
         else:
@@ -238,30 +240,35 @@ def _pack_ahead(width, a, at, deep, rows, depth, panels, target, to, apart):
 
 
 def _tile(which: int, vectors: int):
-    """The register tile: rows of a packed panel of A, b_row from row to row of B."""
+    """The register tile: any rows of A, b_row from row to row of B."""
 
     @intrinsic
-    def tile(typing_context, width, depth, a, a_at, b, b_at, b_row, c, c_at, c_row,
-             start, start_at, first):  # fmt: skip
-        """c[c_at + r·c_row + j] (+)= Σ_k a[a_at + k·rows + r] · b[b_at + k·b_row + j]
+    def tile(typing_context, width, depth, a, a_at, lines, r0, a_step, b, b_at, b_row,
+             c, c_at, c_row, start, start_at, first):  # fmt: skip
+        """c[c_at + r·c_row + j] (+)= Σ_k a[a_at + lines[r0 + r] + k·a_step] · b[b_at + k·b_row + j]
 
         The first time start[start_at + j] is added, afterwards what is there.
         """
         rows, n = _heights(width.count)[which], types.int64
-        signature = types.void(width, n, a, n, b, n, n, c, n, n, start, n, types.boolean)
+        signature = types.void(
+            width, n, a, n, lines, n, n, b, n, n, c, n, n, start, n, types.boolean
+        )
 
         def codegen(context, builder, signature, args):
             code = _Code(context, builder, width.count, c.dtype)
-            _, depth, a_, a_at, b_, b_at, b_row, c_, c_at, c_row, start_, start_at, first = args
+            (_, depth, a_, a_at, lines_, r0, a_step, b_, b_at, b_row,
+             c_, c_at, c_row, start_, start_at, first) = args  # fmt: skip
             size, step = I64(code.size), code.lanes * code.size
             a_start, b_start = code.address(a, a_, a_at), code.address(b, b_, b_at)
             c_start, fresh = code.address(c, c_, c_at), code.address(start, start_, start_at)
-            down, move = builder.mul(b_row, size), builder.mul(c_row, size)
+            table = code.address(lines, lines_, r0)
+            along, down, move = (builder.mul(x, size) for x in (a_step, b_row, c_row))
             c_lines = [builder.add(c_start, builder.mul(move, I64(r))) for r in range(rows)]
+            offsets = [code.load(table, I64, 8, 8 * r) for r in range(rows)]
+            a_lines = [builder.add(a_start, builder.mul(o, size)) for o in offsets]
 
             def a_of(r, k):
-                at = builder.add(a_start, builder.mul(k, I64(rows * code.size)))
-                return builder.add(at, I64(r * code.size))
+                return builder.add(a_lines[r], builder.mul(k, along))
 
             def b_of(k):
                 return builder.add(b_start, builder.mul(k, down))
@@ -282,43 +289,45 @@ _tile_10, _tile_11, _tile_12 = (_tile(which, 1) for which in range(3))
 
 
 @jit(**inner)
-def _any_tile(which, two, w, n, a, i, b, j, b_row, c, at, c_row, start, o, first):
+def _any_tile(which, two, w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first):
     """The tile of _heights()[which] rows and two vectors or one."""
     if two:
         if which == 0:
-            _tile_20(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+            _tile_20(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
         elif which == 1:
-            _tile_21(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+            _tile_21(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
         else:
-            _tile_22(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+            _tile_22(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
     elif which == 0:
-        _tile_10(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+        _tile_10(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
     elif which == 1:
-        _tile_11(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+        _tile_11(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
     else:
-        _tile_12(w, n, a, i, b, j, b_row, c, at, c_row, start, o, first)
+        _tile_12(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
 
 
 @jit(**inner)
-def _edge(which, two, w, k, s, i, b, j, b_row, c, at, start, o, first, rows, left, sizes, tile):
-    """A tile that C has not wholly: computed beside it, in s from `tile` on, where s may be b."""
+def _edge(which, two, w, k, a, i, lines, r0, deep, b, j, b_row, c, at, start, o, first,
+          rows, left, sizes, s, tile):  # fmt: skip
+    """A tile that C has not wholly: computed beside it, in s from `tile` on."""
     columns = (2 if two else 1) * (len(w) * 8 // c.itemsize)
     if not first:
         for r in range(rows):
             for q in range(left):
                 s[tile + r * columns + q] = c[at + r * sizes[N] + q]
-    _any_tile(which, two, w, k, s, i, b, j, b_row, s, tile, columns, start, o, first)
+    _any_tile(which, two, w, k, a, i, lines, r0, deep, b, j, b_row, s, tile, columns, start, o,
+              first)  # fmt: skip
     for r in range(rows):
         for q in range(left):
             c[at + r * sizes[N] + q] = s[tile + r * columns + q]
 
 
 @jit(**inner)
-def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramps):
+def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramp):
     """One task: a block of C, over the whole depth. s from `at` on is this thread's scratch."""
     lanes = len(width) * 8 // c.itemsize
     line = CACHE_LINE // c.itemsize
-    columns, high, middle, low = VECTORS * lanes, ramps[1], ramps[lanes + 1], ramps[2 * lanes + 1]
+    columns, high = VECTORS * lanes, sizes[HEIGHTS]
     m, n, depth = sizes[M], sizes[N], sizes[DEPTH]
     batch, block = divmod(task, sizes[ROW_BLOCKS] * sizes[COLUMN_BLOCKS])
     row_block, column_block = divmod(block, sizes[COLUMN_BLOCKS])
@@ -341,23 +350,27 @@ def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramps):
             if sizes[PACK_B] or j + columns > n:
                 place = panels + (j - from_) * k
                 _pack(width, b, first, sizes[B_LINE], sizes[B_DEEP], j, n, columns, k,
-                      b_lines, ramps, 3 * lanes, s, place)  # fmt: skip
-        a_at, ready, i = at, rows_from, rows_from
+                      b_lines, ramp, s, place)  # fmt: skip
+        here, deep = sizes[A_DEEP] == 1, 1
+        a_at, ready, i, a_from = at, rows_from, rows_from, a0 + k0 * sizes[A_DEEP]
         while i < rows_to:
             left = rows_to - i
-            which = 0 if left > middle else 1 if left > low else 2
-            rows, a_from = ramps[which * lanes + 1], a0 + k0 * sizes[A_DEEP]
-            a_at += apart
-            if i >= ready:
-                # A vector for each of a panel's depths, and none that reads beyond the last row.
-                ahead = min(AHEAD, left // high, (m - i + high - lanes) // high)
-                a_at = at
-                if sizes[A_LINE] == 1 and ahead > 1 and high <= lanes:
-                    ready = i + ahead * high
-                    _pack_ahead(width, a, a_from + i, sizes[A_DEEP], high, k, ahead, s, at, apart)
-                else:
-                    _pack(width, a, a_from, sizes[A_LINE], sizes[A_DEEP], i, m, rows, k,
-                          a_lines, ramps, which * lanes, s, at)  # fmt: skip
+            which = 0 if left > sizes[HEIGHTS + 1] else 1 if left > sizes[HEIGHTS + 2] else 2
+            rows = sizes[HEIGHTS + which]
+            if not here:
+                deep, a_at = rows, a_at + apart
+                if i >= ready:
+                    # A vector for each of a panel's depths, and none beyond the last row.
+                    ahead = min(AHEAD, left // high, (m - i + high - lanes) // high)
+                    a_at = at
+                    if ahead > 1 and high <= lanes:
+                        ready = i + ahead * high
+                        _pack_ahead(width, a, a_from + i, sizes[A_DEEP], high, k, ahead, s, at,
+                                    apart)  # fmt: skip
+                    else:
+                        _pack(width, a, a_from, 1, sizes[A_DEEP], i, m, rows, k,
+                              a_lines, ramp, s, at)  # fmt: skip
+            panel, a_at, r = (a, a_from, i) if here else (s, a_at, 0)
             for j in range(from_, to, columns):
                 two = n - j > lanes
                 whole = left >= rows and n - j >= (columns if two else lanes)
@@ -367,19 +380,20 @@ def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramps):
                 b_row = columns if packed else sizes[B_DEEP]
                 c_at, f = c0 + i * n + j, k0 == 0
                 if whole:
-                    _any_tile(which, two, width, k, s, a_at, source, b_at, b_row,
-                              c, c_at, n, start, j, f)  # fmt: skip
+                    _any_tile(which, two, width, k, panel, a_at, a_lines, r, deep,
+                              source, b_at, b_row, c, c_at, n, start, j, f)  # fmt: skip
                 else:
-                    _edge(which, two, width, k, s, a_at, source, b_at, b_row, c, c_at, start, j, f,
-                          min(rows, left), min(columns, n - j), sizes, tile)  # fmt: skip
+                    _edge(which, two, width, k, panel, a_at, a_lines, r, deep,
+                          source, b_at, b_row, c, c_at, start, j, f,
+                          min(rows, left), min(columns, n - j), sizes, s, tile)  # fmt: skip
             i += rows
 
 
 @jit(nogil=True)
-def _work(counters, width, a, b, c, start, scratch, sizes, a_lines, b_lines, ramps):
+def _work(counters, width, a, b, c, start, scratch, sizes, a_lines, b_lines, ramp):
     """Fetch tasks until there are none; each thread that comes takes a scratch of its own."""
     at = next_task(counters, 1) * sizes[SCRATCH]
     task = next_task(counters, 0)
     while task < sizes[TASKS]:
-        _block(task, width, a, b, c, start, scratch, at, sizes, a_lines, b_lines, ramps)
+        _block(task, width, a, b, c, start, scratch, at, sizes, a_lines, b_lines, ramp)
         task = next_task(counters, 0)

@@ -144,8 +144,8 @@ BUGS = [
     Bug(
         "first-of-the-panels-packed-ahead-taken-for-all",
         PANELS,
-        "            a_at += apart\n",
-        "            a_at += 0\n",
+        "deep, a_at = rows, a_at + apart",
+        "deep, a_at = rows, a_at",
         (GEMMS + " -k 'rungs or many_tiles'",),
     ),
     Bug(
@@ -165,8 +165,22 @@ BUGS = [
     Bug(
         "compiled-code-served-to-another-module",
         JIT,
-        "self._stamp = (function.__module__, source.name,",
-        "self._stamp = (source.name,",
+        "self._stamp = (function.__module__, ",
+        "self._stamp = (",
         ("tests/kernels/test_jit.py -k two_packages",),
+    ),
+    Bug(
+        "compiled-code-that-outlives-what-its-imports-import",
+        JIT,
+        "waiting += _imports(file, found[file])",
+        "waiting += _imports(file, found[file]) if len(found) == 1 else []",
+        ("tests/kernels/test_jit.py -k imported",),
+    ),
+    Bug(
+        "rows-of-a-read-as-they-lie-from-the-first-of-the-block",
+        PANELS,
+        "(a, a_from, i) if here",
+        "(a, a_from, rows_from) if here",
+        (GEMMS + " -k 'rungs or many_tiles'",),
     ),
 ]
