@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ __all__ = ["notebook", "page", "run", "site"]
 
 PAGES = Path(__file__).parent / "pages"
 STATIC = ("style.css", "page.js")
+LEGIBLE = 8  # pixels: the least height of letters
 
 
 @dataclass
@@ -169,10 +171,18 @@ def _rendered(block: Block) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _figure(picture: Any) -> dict[str, str]:
+def _figure(picture: Any) -> dict[str, Any]:
     # Names inside an SVG would clash between pictures; ours have none, so it can stand in the page.
     svg = picture.svg.read_text(encoding="utf-8") if picture.svg and picture.svg.exists() else ""
-    return {"svg": svg, "file": (picture.gif or picture.png).name, "caption": picture.caption}
+    return {"svg": svg, "file": (picture.gif or picture.png).name, "still": picture.png.name,
+            "moves": picture.gif is not None, "caption": picture.caption, "least": _least(svg)}
+
+
+def _least(svg: str) -> int:
+    """The width in pixels below which a drawing's smallest letters cannot be read any more."""
+    width = re.search(r' width="([\d.]+)"', svg)
+    sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)"', svg)]
+    return math.ceil(float(width[1]) * LEGIBLE / min(sizes)) if width and sizes else 0
 
 
 def markdown(text: str, inline: bool = False) -> str:
@@ -188,6 +198,8 @@ def markdown(text: str, inline: bool = False) -> str:
     text = each_formula(text, keep)
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     out = reader.renderInline(text) if inline else reader.render(text)
+    # The full stop after a formula must not begin the next line.
+    out = re.sub(r"(FORMULA\d+END[.,;:)?!]+)", r'<span class="kept">\1</span>', out)
     out = re.sub(r"FORMULA(\d+)END", lambda m: formulas[int(m[1])], out)
 
     def linked(m: re.Match[str]) -> str:
