@@ -18,7 +18,7 @@ def tanh(x):
     y = math.tanh(x.data)
     return Value(y, (x,), (1 - y * y,))
 """
-LESSON = course.lessons()[0]
+LESSON, OTHER = course.lessons()[:2]
 
 
 @pytest.fixture
@@ -89,6 +89,23 @@ def test_what_the_code_breaks_in_the_workspace_is_put_back(space, progress):
     found = verdict(space, progress, text)
     assert found.kind == "broken" and "power.py" in found.message
     assert other.read_text() == before
+
+
+def test_a_learner_who_deletes_everything_has_everything(space, progress, monkeypatch):
+    """The whole workspace, other lessons and the file of progress included."""
+    monkeypatch.setattr(course, "lessons", lambda: (LESSON, OTHER))
+    exercises.start(space, progress)
+    progress.set_exercise("gradient", "gradient.power", passed=True)
+    before = {p: p.read_text() for p in space.rglob("*.py")}
+    assert len({p.parent for p in before}) == 2
+    text = (f"import os, shutil\nshutil.rmtree({str(space)!r})\n"
+            f"os.remove({str(progress.path)!r})\n{GOOD}")
+    found = verdict(space, progress, text)
+    assert found.kind == "broken" and "workspace" in found.message and "more)" in found.message
+    changed = exercises.file_of(LESSON, "gradient.tanh", space)
+    assert {p: p.read_text() for p in space.rglob("*.py")} == {**before, changed: text}
+    assert Progress().exercise("gradient", "gradient.power")["passed"]
+    assert exercises.workspace(progress) == space  # though the current folder is gone
 
 
 def test_whoever_stops_waiting_loses_nothing_and_leaves_no_process(space, progress):
