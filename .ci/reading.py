@@ -83,6 +83,7 @@ def on_a_phone(browser: Browser, name: str) -> None:
 
 def in_both_lights(browser: Browser, name: str) -> None:
     """Light and dark differ, by the system's wish and by the button; all words stand out."""
+    browser.run("localStorage.removeItem('theme'); document.documentElement.dataset.theme = ''")
     grounds = {}
     for dark in (False, True):
         browser.dark(dark)
@@ -96,7 +97,6 @@ def in_both_lights(browser: Browser, name: str) -> None:
     now = browser.run("getComputedStyle(document.body).backgroundColor")
     assert now == grounds[True], f"{name}: the button makes {now}"
     browser.press("Space")
-    browser.run("localStorage.removeItem('theme')")
 
 
 def by_keyboard(browser: Browser, name: str) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 from ..cli import out
-from ..errors import UsageError, did_you_mean
+from ..errors import MinigenError, UsageError, did_you_mean
 
 USAGE = """usage: minigen lesson                  the lessons, how far you are, how long each takes
        minigen lesson 1               step through a lesson, by number or by name
@@ -89,7 +90,15 @@ def _step(word: str, rest: list[str], quick: bool) -> int:
             raise UsageError(f'there is no lesson or action "{word}".{hint} minigen lesson -h'
                              ) from None
         raise
+    _ready()
     return open_lesson(lesson, quick)
+
+
+def _ready() -> None:
+    """MinigenError if lessons cannot run: before the first step, not in the middle of one."""
+    if importlib.util.find_spec("hypothesis") is None:
+        raise MinigenError("lessons judge exercises with Hypothesis, which is not installed: "
+                           "pip install 'minigen[lessons]'")
 
 
 def _run(word: str, quick: bool) -> int:
@@ -97,6 +106,7 @@ def _run(word: str, quick: bool) -> int:
     from ..lesson.session import package_environment
 
     path = course.find(word).path
+    _ready()
     environment = {**package_environment(), "MINIGEN_QUICK": "1" if quick else "0"}
     run = subprocess.run([sys.executable, str(path)], env=environment, stdin=subprocess.DEVNULL)
     return 1 if run.returncode else 0
@@ -122,9 +132,11 @@ def _check(word: str | None = None) -> int:
     progress = Progress()
     if word is not None:
         lesson, id = course.exercise(word)
+        _ready()
         verdict = exercises.judge(lesson, id, exercises.workspace(progress), progress)
         out(exercises.report(id, verdict))
         return 0 if verdict.kind == "passed" else 1
+    _ready()
     folder, failed, begun = exercises.workspace(progress), 0, 0
     for lesson in course.lessons():
         for id in lesson.exercises:

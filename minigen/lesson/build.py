@@ -241,7 +241,7 @@ def _stamp() -> str:
 def _require() -> None:
     import importlib.util
 
-    wanted = ("markdown_it", "pygments", "jinja2", "latex2mathml")
+    wanted = ("hypothesis", "markdown_it", "pygments", "jinja2", "latex2mathml")
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         raise MinigenError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -188,6 +189,14 @@ def test_the_commands(space, capsys):
     assert run("strat", "x")[0] == 2
     assert run("--quik")[0] == 2
     assert run("start")[0] == 2
+
+
+@pytest.mark.parametrize("words", [["1"], ["run", "1"], ["check"], ["check", "gradient.tanh"]])
+def test_without_hypothesis_the_first_answer_is_one_line(space, capsys, monkeypatch, words):
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    assert cli.main(["lesson", *words]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "minigen[lessons]" in said.err
 
 
 def test_a_planted_bug_is_one_line(space):
