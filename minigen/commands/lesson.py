@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
 def _list() -> int:
     from ..lesson import course
     from ..lesson.progress import Progress
-    from ..lesson.steps import key_of, minutes, steps_of
+    from ..lesson.steps import key_of, steps_of
 
     progress, left = Progress(), 0.0
     for lesson in course.lessons():
@@ -66,8 +66,9 @@ def _list() -> int:
         reads = lesson.header.read_minutes
         left += 0 if known["done"] else reads * (1 - at / len(steps))
         out(f"{lesson.number:2d}  {lesson.header.title}")
-        out(f"    {lesson.name:<12} {reads:3g} min to read, {minutes(lesson.header.cpu_minutes)} "
-            f"of CPU; {state}; exercises {passed}/{len(ids)}")
+        computes = f"{max(lesson.header.cpu_minutes, 1):g} min of CPU"
+        out(f"    {lesson.name:<12} {reads:3g} min to read, {computes}; {state}; "
+            f"exercises {passed}/{len(ids)}")
         for id in ids:
             mark = "x" if progress.exercise(lesson.name, id)["passed"] else " "
             out(f"      [{mark}] {id}")
