@@ -1,4 +1,4 @@
-"""minigen lesson build: the lessons as pages of HTML that need no network, and as notebooks.
+"""minigen lesson build: the lessons as pages of HTML that need no network.
 
 A page is made from the lesson's source and from what running it says and draws; nothing on it is
 written by hand twice. Formulas become MathML here, so that no script is needed to read them.
@@ -7,7 +7,6 @@ written by hand twice. Formulas become MathML here, so that no script is needed 
 from __future__ import annotations
 
 import html
-import json
 import math
 import os
 import re
@@ -26,7 +25,7 @@ from .formulas import each_formula, mathml
 from .session import Result, Session
 from .source import Cell, Lesson, LessonError, shown, stub_of
 
-__all__ = ["notebook", "page", "run", "site"]
+__all__ = ["exercise_block", "page", "run", "site"]
 
 PAGES = Path(__file__).parent / "pages"
 STATIC = ("style.css", "page.js")
@@ -55,6 +54,8 @@ def site(lessons: Sequence[Lesson], folder: Path, *, quick: bool = False, notebo
 
     MinigenError when a lesson fails, or when a library for pages is not installed.
     """
+    from .notebook import notebook
+
     _require()
     written = []
     for name in STATIC:
@@ -121,7 +122,7 @@ def blocks(lesson: Lesson, results: dict[int, Result]) -> list[Block]:
             prose = cell.source
         elif cell.kind == "code" and "check" not in cell.attributes:
             exercise = cell.attributes.get("exercise")
-            rows.append(_exercise(lesson, cell, prose) if exercise else Block(
+            rows.append(exercise_block(lesson, cell, prose) if exercise else Block(
                 "code", cell.id, prose, _shown(cell), cell.line, results.get(i),
                 question=cell.attributes.get("predict", ""),
                 answer=str(cell.attributes.get("answer", "")),
@@ -134,7 +135,8 @@ def _shown(cell: Cell) -> str:
     return "\n".join(text for _, text in shown(cell))
 
 
-def _exercise(lesson: Lesson, cell: Cell, prose: str) -> Block:
+def exercise_block(lesson: Lesson, cell: Cell, prose: str) -> Block:
+    """An exercise as its row of a page: the stub or the suspect, the hints, the solution."""
     _, check = lesson.exercises[cell.id]
     code = stub_of(cell)
     if "bug" in cell.attributes:
@@ -247,37 +249,3 @@ def _require() -> None:
         raise MinigenError(
             f"building pages needs {', '.join(missing)}: pip install 'minigen[lessons]'"
         )
-
-
-# ---- notebooks
-
-
-def notebook(lesson: Lesson, folder: Path, *, quick: bool = False) -> Path:
-    """The lesson as a notebook, converted by jupytext and executed by nbclient."""
-    try:
-        import jupytext
-        import nbclient
-    except ImportError as missing:
-        raise MinigenError(f"notebooks need {missing.name}: pip install 'minigen[lessons]'"
-                           ) from None
-    from .session import package_environment
-
-    book = jupytext.read(lesson.path, fmt="py:percent")
-    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3",
-                                   "language": "python"}
-    folder.mkdir(parents=True, exist_ok=True)
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="minigen-notebook-") as place:
-        os.environ.update(package_environment())
-        os.environ |= {"MINIGEN_QUICK": "1" if quick else "0", "MINIGEN_LESSON_PICTURES": place}
-        try:
-            client = nbclient.NotebookClient(
-                book, timeout=1800, kernel_name="python3", resources={"metadata": {"path": place}},
-                extra_arguments=["--log-level=ERROR"],  # it warns of a network: this machine alone
-            )  # fmt: skip
-            client.execute()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-    text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
-    return write_atomically(folder / f"{lesson.path.stem}.ipynb", text.encode())

@@ -6,6 +6,7 @@ builder listen (`listener`) and place them; a script prints where they are; a no
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ __all__ = ["Picture", "quick", "show"]
 
 T = TypeVar("T")
 listener: Callable[[Picture], None] | None = None
+_drawn: dict[Path, int] = {}  # in a notebook: the cell's run in which a picture was last drawn
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Picture:
 
     def _repr_png_(self) -> bytes:
         return self.png.read_bytes()
+
+    def _ipython_display_(self) -> None:
+        """As a cell's value: drawn, unless show() has drawn it in this very cell."""
+        if _drawn.get(self.png) != _run():
+            draw(self)
 
 
 def show(picture: Any, name: str, caption: str = "") -> Picture:
@@ -54,9 +61,29 @@ def show(picture: Any, name: str, caption: str = "") -> Picture:
     shown = Picture(png, caption, svg, gif)
     if listener is not None:
         listener(shown)
-    elif "ipykernel" not in sys.modules:
+    elif "ipykernel" in sys.modules:
+        draw(shown)
+    else:
         print(f"picture: {gif or png}")
     return shown
+
+
+def draw(picture: Picture) -> None:
+    """Put a picture, moving if it can, below the notebook's cell that runs."""
+    from IPython.display import display
+
+    file = picture.gif or picture.png
+    data = base64.b64encode(file.read_bytes()).decode()
+    kind = f"image/{file.suffix.removeprefix('.')}"
+    display({kind: data, "text/plain": picture.caption or file.name}, raw=True)
+    _drawn[picture.png] = _run()
+
+
+def _run() -> int:
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()
+    return shell.execution_count
 
 
 def quick(full: T, small: T) -> T:

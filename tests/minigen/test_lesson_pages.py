@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 import xml.dom.minidom
@@ -17,7 +18,7 @@ from minigen.lesson import source
 for library in ("markdown_it", "pygments", "jinja2", "latex2mathml"):
     pytest.importorskip(library)
 
-from minigen.lesson import build  # noqa: E402
+from minigen.lesson import build, notebook  # noqa: E402
 
 TINY = """\
 # %% [raw]
@@ -77,6 +78,55 @@ def test_a_lesson_that_fails_builds_no_page(tmp_path):
     with pytest.raises(source.LessonError, match="tiny.code.*\n*.*"):
         build.site([broken], tmp_path / "site", say=lambda text: None)
     assert not (tmp_path / "site" / "01_tiny.html").exists()
+
+
+# ---- notebooks
+
+PICTURES = """
+# %% id="tiny.pictures" minutes=0.1
+from PIL import Image
+frames = [Image.new("L", (8, 8), k) for k in (0, 255)]
+moving = show(frames, "tiny-frames", "two frames")
+show(Image.new("L", (8, 8)), "tiny-square", "a square")
+print("after the pictures")
+
+# %% id="tiny.again"
+moving
+"""
+
+
+def test_a_notebook_is_run_and_has_every_picture_once(tmp_path):
+    pytest.importorskip("jupytext")
+    pytest.importorskip("ipykernel")
+    nbformat = pytest.importorskip("nbformat")
+    path = notebook.notebook(lesson(tmp_path, TINY + PICTURES), tmp_path / "site", quick=True)
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == [1, 2, 3, 4, 5]
+    drawn = [[kind for out in cell.outputs for kind in out.get("data", {})
+              if kind.startswith("image/")] for cell in code]
+    assert drawn == [["image/png"], [], [], ["image/gif", "image/png"], ["image/gif"]]
+    said = ["".join(out.get("text", "") for out in cell.outputs) for cell in code]
+    assert "1 < 2 & 2" in said[0] and "after the pictures" in said[3]
+    text = "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
+    assert "Before you look:** What is $1+1$?" in text
+    assert "raise NotImplementedError" in text and text.count("<summary>Hint") == 2
+    assert [cell.id for cell in code if cell.metadata.get("jupyter")] == ["tiny-double-cell"]
+
+
+def test_a_notebook_that_fails_names_its_lesson(tmp_path, monkeypatch):
+    pytest.importorskip("jupytext")
+    nbclient = pytest.importorskip("nbclient")
+
+    def fails(client):
+        raise nbclient.exceptions.CellExecutionError("1 / 0", "ZeroDivisionError", "by zero")
+
+    monkeypatch.setattr(nbclient.NotebookClient, "execute", fails)
+    before = dict(os.environ)
+    with pytest.raises(source.LessonError, match="01_tiny.py, as a notebook: 1 / 0"):
+        notebook.notebook(lesson(tmp_path), tmp_path / "site")
+    assert not list((tmp_path / "site").glob("*.ipynb")) and dict(os.environ) == before
 
 
 # ---- the gate's browser
