@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ..cli import out
-from ..errors import MinigenError, UsageError, did_you_mean
+from ..errors import MinigenError, OutputError, UsageError, did_you_mean
 
 USAGE = """usage: minigen lesson                  the lessons, how far you are, how long each takes
        minigen lesson 1               step through a lesson, by number or by name
@@ -86,7 +86,7 @@ def _step(word: str, rest: list[str], quick: bool) -> int:
     try:
         lesson = course.find(word)
     except UsageError:
-        hint = did_you_mean(word, ACTIONS)
+        hint = did_you_mean(word, [*(other.name for other in course.lessons()), *ACTIONS])
         if hint and not word.isdecimal():
             raise UsageError(f'there is no lesson or action "{word}".{hint} minigen lesson -h'
                              ) from None
@@ -118,7 +118,11 @@ def _start(folder: str) -> int:
     from ..lesson.progress import Progress
 
     place = exercises.require(Path(folder))
-    made, kept = exercises.start(place, Progress())
+    try:
+        made, kept = exercises.start(place, Progress())
+    except OutputError as error:
+        raise OutputError(f"no workspace can be made in {place}: {error.__cause__ or error}; name "
+                          "another folder, minigen lesson start DIR") from None
     out(f"{place}: {len(made)} stubs written" + (f", {len(kept)} kept as they are" if kept else ""))
     for path in made:
         out(f"  {path.relative_to(place)}")

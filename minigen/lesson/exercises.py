@@ -62,16 +62,21 @@ def start(folder: Path, progress: Progress) -> tuple[list[Path], list[Path]]:
 def workspace(progress: Progress) -> Path:
     """The workspace: this folder or one above it, else the one that was made last."""
     names = {lesson.path.stem for lesson in course.lessons()}
-    try:
-        here = Path.cwd()
-    except FileNotFoundError:  # the learner's code removed the folder that the shell is in
-        here = Path()
+    here = _here() or Path()
     for folder in (here, *here.parents):
         if any((folder / name).is_dir() for name in names) and not (folder / "setup.py").exists():
             return folder
     if progress.workspace is not None and progress.workspace.is_dir():
         return progress.workspace
     raise UsageError("there is no workspace here: minigen lesson start DIR makes one")
+
+
+def _here() -> Path | None:
+    """The current folder; None when a learner's code has removed it under the shell."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
 
 
 def file_of(lesson: Lesson, id: str, folder: Path | None) -> Path:
@@ -147,8 +152,10 @@ def judge(lesson: Lesson, id: str, folder: Path, progress: Progress) -> Verdict:
     if changed:
         names = ", ".join(str(p.relative_to(folder)) for p in changed[:3])
         names += f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        verdict = Verdict("broken", f"it changed files of the workspace ({names}); they are put "
-                          "back as they were", verdict.printed, verdict.seconds)
+        text = f"it changed files of the workspace ({names}); they are put back as they were"
+        if _here() is None:
+            text += f"\nyour terminal is in a folder that is gone: cd '{folder}' leads back"
+        verdict = Verdict("broken", text, verdict.printed, verdict.seconds)
     known = progress.exercise(lesson.name, id)
     progress.set_exercise(lesson.name, id, tries=known["tries"] + 1,
                           passed=known["passed"] or verdict.kind == "passed")

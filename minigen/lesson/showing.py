@@ -1,6 +1,7 @@
 """show(): a picture out of a lesson, always as a PNG file; quick(): a smaller size for a quick run.
 
-Pictures go to the folder in MINIGEN_LESSON_PICTURES, else to runs/lessons. The stepper and the page
+Pictures go to the folder in MINIGEN_LESSON_PICTURES, else to runs/lessons, else, where nothing can
+be written, to a temporary folder. The stepper and the page
 builder listen (`listener`) and place them; a script prints where they are; a notebook draws them.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +49,7 @@ def show(picture: Any, name: str, caption: str = "") -> Picture:
     picture  a Pillow image, a minigen.draw.Drawing (an SVG is written too), or a list of Pillow
              images: the frames of an animation (a GIF is written too; the PNG is the last frame).
     """
-    base = Path(os.environ.get("MINIGEN_LESSON_PICTURES") or "runs/lessons") / name
+    base = _folder() / name
     svg = gif = None
     if isinstance(picture, list):
         gif = save_gif(picture, base.with_suffix(".gif"))
@@ -66,6 +68,18 @@ def show(picture: Any, name: str, caption: str = "") -> Picture:
     else:
         print(f"picture: {gif or png}")
     return shown
+
+
+def _folder() -> Path:
+    given = os.environ.get("MINIGEN_LESSON_PICTURES")
+    folder = Path(given or "runs/lessons")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        if given:
+            return folder  # writing the picture names the fault
+        folder = Path(tempfile.gettempdir()) / "minigen-lessons"
+    return folder
 
 
 def draw(picture: Picture) -> None:
