@@ -11,7 +11,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import reading
 
 ROOT = Path(__file__).resolve().parent.parent
 for folder in (ROOT / "kernels", ROOT):
@@ -182,33 +183,7 @@ def pages(site: Path) -> None:
     style = (site / "style.css").read_text()
     assert "url(" not in style and "@import" not in style
     print(f"{len(found)} pages, no dead link, nothing from elsewhere", flush=True)
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        print("no browser here: the pages were not opened")
-        return
-    for path in found:
-        opened(browser, path)
-
-
-def opened(browser: str, path: Path) -> None:
-    """The page in a headless browser: no message on its console, no request over a network."""
-    with tempfile.TemporaryDirectory() as place:
-        log = Path(place) / "net.json"
-        run = subprocess.run(
-            [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-             "--disable-background-networking", "--disable-component-update", "--no-first-run",
-             f"--user-data-dir={place}/profile", f"--log-net-log={log}", "--dump-dom",
-             path.resolve().as_uri()],
-            capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
-        assert "</html>" in run.stdout, f"{path.name} did not open: {run.stderr[-500:]}"
-        said = [line for line in run.stderr.splitlines() if "CONSOLE" in line]
-        assert not said, f"{path.name}: {said}"
-        asked = set(re.findall(r'"url":"(https?:[^"]*)"', log.read_text()))
-        # What the browser asks for on its own account is not the page's doing.
-        asked = {u for u in asked if not re.search(r"google|gstatic|gvt1|chromium|localhost", u)}
-        assert not asked, f"{path.name} asks for {asked}"
-        print(f"{path.name}: opened, nothing on the console", flush=True)
+    reading.main(list(found))
 
 
 if __name__ == "__main__":

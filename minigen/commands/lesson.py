@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 from ..cli import out
-from ..errors import UsageError, did_you_mean
+from ..errors import MinigenError, OutputError, UsageError, did_you_mean
 
 USAGE = """usage: minigen lesson                  the lessons, how far you are, how long each takes
        minigen lesson 1               step through a lesson, by number or by name
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> int:
 def _list() -> int:
     from ..lesson import course
     from ..lesson.progress import Progress
-    from ..lesson.steps import key_of, minutes, steps_of
+    from ..lesson.steps import key_of, steps_of
 
     progress, left = Progress(), 0.0
     for lesson in course.lessons():
@@ -65,8 +66,9 @@ def _list() -> int:
         reads = lesson.header.read_minutes
         left += 0 if known["done"] else reads * (1 - at / len(steps))
         out(f"{lesson.number:2d}  {lesson.header.title}")
-        out(f"    {lesson.name:<12} {reads:3g} min to read, {minutes(lesson.header.cpu_minutes)} "
-            f"of CPU; {state}; exercises {passed}/{len(ids)}")
+        computes = f"{max(lesson.header.cpu_minutes, 1):g} min of CPU"
+        out(f"    {lesson.name:<12} {reads:3g} min to read, {computes}; {state}; "
+            f"exercises {passed}/{len(ids)}")
         for id in ids:
             mark = "x" if progress.exercise(lesson.name, id)["passed"] else " "
             out(f"      [{mark}] {id}")
@@ -84,12 +86,20 @@ def _step(word: str, rest: list[str], quick: bool) -> int:
     try:
         lesson = course.find(word)
     except UsageError:
-        hint = did_you_mean(word, ACTIONS)
+        hint = did_you_mean(word, [*(other.name for other in course.lessons()), *ACTIONS])
         if hint and not word.isdecimal():
             raise UsageError(f'there is no lesson or action "{word}".{hint} minigen lesson -h'
                              ) from None
         raise
+    _ready()
     return open_lesson(lesson, quick)
+
+
+def _ready() -> None:
+    """MinigenError if lessons cannot run: before the first step, not in the middle of one."""
+    if importlib.util.find_spec("hypothesis") is None:
+        raise MinigenError("lessons judge exercises with Hypothesis, which is not installed: "
+                           "pip install 'minigen[lessons]'")
 
 
 def _run(word: str, quick: bool) -> int:
@@ -97,6 +107,7 @@ def _run(word: str, quick: bool) -> int:
     from ..lesson.session import package_environment
 
     path = course.find(word).path
+    _ready()
     environment = {**package_environment(), "MINIGEN_QUICK": "1" if quick else "0"}
     run = subprocess.run([sys.executable, str(path)], env=environment, stdin=subprocess.DEVNULL)
     return 1 if run.returncode else 0
@@ -107,7 +118,11 @@ def _start(folder: str) -> int:
     from ..lesson.progress import Progress
 
     place = exercises.require(Path(folder))
-    made, kept = exercises.start(place, Progress())
+    try:
+        made, kept = exercises.start(place, Progress())
+    except OutputError as error:
+        raise OutputError(f"no workspace can be made in {place}: {error.__cause__ or error}; name "
+                          "another folder, minigen lesson start DIR") from None
     out(f"{place}: {len(made)} stubs written" + (f", {len(kept)} kept as they are" if kept else ""))
     for path in made:
         out(f"  {path.relative_to(place)}")
@@ -122,9 +137,11 @@ def _check(word: str | None = None) -> int:
     progress = Progress()
     if word is not None:
         lesson, id = course.exercise(word)
+        _ready()
         verdict = exercises.judge(lesson, id, exercises.workspace(progress), progress)
         out(exercises.report(id, verdict))
         return 0 if verdict.kind == "passed" else 1
+    _ready()
     folder, failed, begun = exercises.workspace(progress), 0, 0
     for lesson in course.lessons():
         for id in lesson.exercises:

@@ -1,4 +1,4 @@
-"""minigen lesson build: the lessons as pages of HTML that need no network, and as notebooks.
+"""minigen lesson build: the lessons as pages of HTML that need no network.
 
 A page is made from the lesson's source and from what running it says and draws; nothing on it is
 written by hand twice. Formulas become MathML here, so that no script is needed to read them.
@@ -7,7 +7,7 @@ written by hand twice. Formulas become MathML here, so that no script is needed 
 from __future__ import annotations
 
 import html
-import json
+import math
 import os
 import re
 import shutil
@@ -25,10 +25,11 @@ from .formulas import each_formula, mathml
 from .session import Result, Session
 from .source import Cell, Lesson, LessonError, shown, stub_of
 
-__all__ = ["notebook", "page", "run", "site"]
+__all__ = ["exercise_block", "page", "run", "site"]
 
 PAGES = Path(__file__).parent / "pages"
 STATIC = ("style.css", "page.js")
+LEGIBLE = 8  # pixels: the least height of letters
 
 
 @dataclass
@@ -53,6 +54,8 @@ def site(lessons: Sequence[Lesson], folder: Path, *, quick: bool = False, notebo
 
     MinigenError when a lesson fails, or when a library for pages is not installed.
     """
+    from .notebook import notebook
+
     _require()
     written = []
     for name in STATIC:
@@ -119,7 +122,7 @@ def blocks(lesson: Lesson, results: dict[int, Result]) -> list[Block]:
             prose = cell.source
         elif cell.kind == "code" and "check" not in cell.attributes:
             exercise = cell.attributes.get("exercise")
-            rows.append(_exercise(lesson, cell, prose) if exercise else Block(
+            rows.append(exercise_block(lesson, cell, prose) if exercise else Block(
                 "code", cell.id, prose, _shown(cell), cell.line, results.get(i),
                 question=cell.attributes.get("predict", ""),
                 answer=str(cell.attributes.get("answer", "")),
@@ -132,7 +135,8 @@ def _shown(cell: Cell) -> str:
     return "\n".join(text for _, text in shown(cell))
 
 
-def _exercise(lesson: Lesson, cell: Cell, prose: str) -> Block:
+def exercise_block(lesson: Lesson, cell: Cell, prose: str) -> Block:
+    """An exercise as its row of a page: the stub or the suspect, the hints, the solution."""
     _, check = lesson.exercises[cell.id]
     code = stub_of(cell)
     if "bug" in cell.attributes:
@@ -169,10 +173,18 @@ def _rendered(block: Block) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _figure(picture: Any) -> dict[str, str]:
+def _figure(picture: Any) -> dict[str, Any]:
     # Names inside an SVG would clash between pictures; ours have none, so it can stand in the page.
     svg = picture.svg.read_text(encoding="utf-8") if picture.svg and picture.svg.exists() else ""
-    return {"svg": svg, "file": (picture.gif or picture.png).name, "caption": picture.caption}
+    return {"svg": svg, "file": (picture.gif or picture.png).name, "still": picture.png.name,
+            "moves": picture.gif is not None, "caption": picture.caption, "least": _least(svg)}
+
+
+def _least(svg: str) -> int:
+    """The width in pixels below which a drawing's smallest letters cannot be read any more."""
+    width = re.search(r' width="([\d.]+)"', svg)
+    sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)"', svg)]
+    return math.ceil(float(width[1]) * LEGIBLE / min(sizes)) if width and sizes else 0
 
 
 def markdown(text: str, inline: bool = False) -> str:
@@ -188,6 +200,8 @@ def markdown(text: str, inline: bool = False) -> str:
     text = each_formula(text, keep)
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     out = reader.renderInline(text) if inline else reader.render(text)
+    # The full stop after a formula must not begin the next line.
+    out = re.sub(r"(FORMULA\d+END[.,;:)?!]+)", r'<span class="kept">\1</span>', out)
     out = re.sub(r"FORMULA(\d+)END", lambda m: formulas[int(m[1])], out)
 
     def linked(m: re.Match[str]) -> str:
@@ -229,43 +243,9 @@ def _stamp() -> str:
 def _require() -> None:
     import importlib.util
 
-    wanted = ("markdown_it", "pygments", "jinja2", "latex2mathml")
+    wanted = ("hypothesis", "markdown_it", "pygments", "jinja2", "latex2mathml")
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         raise MinigenError(
             f"building pages needs {', '.join(missing)}: pip install 'minigen[lessons]'"
         )
-
-
-# ---- notebooks
-
-
-def notebook(lesson: Lesson, folder: Path, *, quick: bool = False) -> Path:
-    """The lesson as a notebook, converted by jupytext and executed by nbclient."""
-    try:
-        import jupytext
-        import nbclient
-    except ImportError as missing:
-        raise MinigenError(f"notebooks need {missing.name}: pip install 'minigen[lessons]'"
-                           ) from None
-    from .session import package_environment
-
-    book = jupytext.read(lesson.path, fmt="py:percent")
-    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3",
-                                   "language": "python"}
-    folder.mkdir(parents=True, exist_ok=True)
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="minigen-notebook-") as place:
-        os.environ.update(package_environment())
-        os.environ |= {"MINIGEN_QUICK": "1" if quick else "0", "MINIGEN_LESSON_PICTURES": place}
-        try:
-            client = nbclient.NotebookClient(
-                book, timeout=1800, kernel_name="python3", resources={"metadata": {"path": place}},
-                extra_arguments=["--log-level=ERROR"],  # it warns of a network: this machine alone
-            )  # fmt: skip
-            client.execute()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-    text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
-    return write_atomically(folder / f"{lesson.path.stem}.ipynb", text.encode())

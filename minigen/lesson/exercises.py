@@ -26,6 +26,7 @@ __all__ = ["Verdict", "file_of", "hint", "judge", "report", "solution", "start",
 
 SECONDS = 20.0  # of the processor, imports not counted; MINIGEN_LESSON_SECONDS changes it
 MEGABYTES = 1024  # more than the packages themselves take
+LARGEST = 1 << 20  # bytes of a file of the workspace that is put back when it is changed
 SHOWN = 2000  # characters of what the learner's code prints
 
 
@@ -61,13 +62,21 @@ def start(folder: Path, progress: Progress) -> tuple[list[Path], list[Path]]:
 def workspace(progress: Progress) -> Path:
     """The workspace: this folder or one above it, else the one that was made last."""
     names = {lesson.path.stem for lesson in course.lessons()}
-    here = Path.cwd()
+    here = _here() or Path()
     for folder in (here, *here.parents):
         if any((folder / name).is_dir() for name in names) and not (folder / "setup.py").exists():
             return folder
     if progress.workspace is not None and progress.workspace.is_dir():
         return progress.workspace
     raise UsageError("there is no workspace here: minigen lesson start DIR makes one")
+
+
+def _here() -> Path | None:
+    """The current folder; None when a learner's code has removed it under the shell."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
 
 
 def file_of(lesson: Lesson, id: str, folder: Path | None) -> Path:
@@ -132,21 +141,32 @@ def judge(lesson: Lesson, id: str, folder: Path, progress: Progress) -> Verdict:
     path = file_of(lesson, id, folder)
     if not path.exists():
         raise UsageError(f"there is no {path}: minigen lesson start {folder} makes it again")
-    before = {p: p.read_bytes() for p in sorted(path.parent.glob("*.py"))}
-    try:
-        verdict = judge_file(lesson, id, path)
-    finally:  # also when the learner is tired of waiting
-        changed = [p for p, data in before.items() if not p.exists() or p.read_bytes() != data]
-        for p in changed:
-            write_atomically(p, before[p])
+    kept = _files(folder)
+    with progress.guarded():
+        try:
+            verdict = judge_file(lesson, id, path)
+        finally:  # also when the learner is tired of waiting
+            changed = [p for p, data in kept.items() if not p.is_file() or p.read_bytes() != data]
+            for p in changed:
+                write_atomically(p, kept[p])
     if changed:
-        names = ", ".join(p.name for p in changed)
-        verdict = Verdict("broken", f"it changed files of the workspace ({names}); they are put "
-                          "back as they were", verdict.printed, verdict.seconds)
+        names = ", ".join(str(p.relative_to(folder)) for p in changed[:3])
+        names += f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        text = f"it changed files of the workspace ({names}); they are put back as they were"
+        if _here() is None:
+            text += f"\nyour terminal is in a folder that is gone: cd '{folder}' leads back"
+        verdict = Verdict("broken", text, verdict.printed, verdict.seconds)
     known = progress.exercise(lesson.name, id)
     progress.set_exercise(lesson.name, id, tries=known["tries"] + 1,
                           passed=known["passed"] or verdict.kind == "passed")
     return verdict
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    """The learner's files of all lessons, and what is in them."""
+    folders = [folder / lesson.path.stem for lesson in course.lessons()]
+    paths = sorted(path for place in folders for path in place.glob("*") if path.is_file())
+    return {path: path.read_bytes() for path in paths if path.stat().st_size < LARGEST}
 
 
 def judge_file(lesson: Lesson, id: str, path: Path) -> Verdict:

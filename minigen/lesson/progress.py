@@ -5,10 +5,12 @@ Kept by a lesson's name, never by its number. MINIGEN_PROGRESS names another fil
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,22 @@ class Progress:
     def forget(self, name: str) -> None:
         """Begin a lesson again; its exercises stay as they are."""
         self.set_lesson(name, at="", done=False)
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """While a learner's code runs: a file that it removes or damages is put back."""
+        before = self.path.read_bytes() if self.path.is_file() else None
+        try:
+            yield
+        finally:
+            if before is not None and not self._sound():
+                write_atomically(self.path, before)
+
+    def _sound(self) -> bool:
+        try:
+            return isinstance(json.loads(self.path.read_bytes())["lessons"], dict)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def _change(self, change: Any) -> None:
         self.values = self._read()  # another terminal may have written since

@@ -74,6 +74,7 @@ class Stepper:
         except Leaving:
             return self.leave()
         except KeyboardInterrupt:
+            self.screen.lines([""])  # the prompt's line ends here
             self.leave()
             return 130
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -18,7 +19,7 @@ def tanh(x):
     y = math.tanh(x.data)
     return Value(y, (x,), (1 - y * y,))
 """
-LESSON = course.lessons()[0]
+LESSON, OTHER = course.lessons()[:2]
 
 
 @pytest.fixture
@@ -89,6 +90,24 @@ def test_what_the_code_breaks_in_the_workspace_is_put_back(space, progress):
     found = verdict(space, progress, text)
     assert found.kind == "broken" and "power.py" in found.message
     assert other.read_text() == before
+
+
+def test_a_learner_who_deletes_everything_has_everything(space, progress, monkeypatch):
+    """The whole workspace, other lessons and the file of progress included."""
+    monkeypatch.setattr(course, "lessons", lambda: (LESSON, OTHER))
+    exercises.start(space, progress)
+    progress.set_exercise("gradient", "gradient.power", passed=True)
+    before = {p: p.read_text() for p in space.rglob("*.py")}
+    assert len({p.parent for p in before}) == 2
+    text = (f"import os, shutil\nshutil.rmtree({str(space)!r})\n"
+            f"os.remove({str(progress.path)!r})\n{GOOD}")
+    found = verdict(space, progress, text)
+    assert found.kind == "broken" and "workspace" in found.message and "more)" in found.message
+    assert f"cd '{space}' leads back" in found.message
+    changed = exercises.file_of(LESSON, "gradient.tanh", space)
+    assert {p: p.read_text() for p in space.rglob("*.py")} == {**before, changed: text}
+    assert Progress().exercise("gradient", "gradient.power")["passed"]
+    assert exercises.workspace(progress) == space  # though the current folder is gone
 
 
 def test_whoever_stops_waiting_loses_nothing_and_leaves_no_process(space, progress):
@@ -170,7 +189,36 @@ def test_the_commands(space, capsys):
     assert code == 2 and "Did you mean" in said
     assert run("strat", "x")[0] == 2
     assert run("--quik")[0] == 2
+    assert 'Did you mean "gradient"' in run("gradeint")[1]
+    assert 'Did you mean "check"' in run("chek")[1]
+    for state in ({"at": "gradient.belief"}, {"done": True}):
+        Progress().set_lesson("gradient", **state)
+        assert max(map(len, run()[1].splitlines())) <= 80
     assert run("start")[0] == 2
+
+
+def test_a_folder_that_cannot_be_written(space, capsys, monkeypatch, tmp_path):
+    from PIL import Image
+
+    from minigen.lesson import showing
+
+    (tmp_path / "a file").write_text("")
+    assert cli.main(["lesson", "start", str(tmp_path / "a file" / "new")]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "name another folder" in said and "--out" not in said
+    (space / "runs").write_text("")  # in the place of the pictures' folder
+    monkeypatch.delenv("MINIGEN_LESSON_PICTURES", raising=False)
+    monkeypatch.setattr(showing.tempfile, "gettempdir", lambda: str(tmp_path))
+    shown = showing.show(Image.new("L", (2, 2)), "square")
+    assert shown.png == tmp_path / "minigen-lessons" / "square.png" and shown.png.exists()
+
+
+@pytest.mark.parametrize("words", [["1"], ["run", "1"], ["check"], ["check", "gradient.tanh"]])
+def test_without_hypothesis_the_first_answer_is_one_line(space, capsys, monkeypatch, words):
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    assert cli.main(["lesson", *words]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "minigen[lessons]" in said.err
 
 
 def test_a_planted_bug_is_one_line(space):

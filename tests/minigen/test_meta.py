@@ -45,7 +45,7 @@ MAY = {
     "draw": {"PIL"},
     "lesson": {"testing", "tracing", "draw", "images", "gradcheck", "diagnosis", "minigen_kernels",
                "hypothesis", "rich", "platformdirs", "markdown_it", "pygments", "jinja2",
-               "latex2mathml", "jupytext", "nbclient", "nbformat"},
+               "latex2mathml", "jupytext", "nbclient", "nbformat", "IPython"},
 }
 EVERYTHING = {"__init__", "cli"}
 COMMAND_LINE = {"__main__", "cli", "commands", "doctor", "environment"}  # one room: "cli"

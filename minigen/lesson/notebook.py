@@ -1,0 +1,76 @@
+"""A lesson as a notebook: converted by jupytext, run by nbclient, a build product like a page."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import MinigenError
+from ..images import write_atomically
+from .build import exercise_block
+from .session import package_environment
+from .source import Lesson, LessonError
+
+__all__ = ["notebook"]
+
+def notebook(lesson: Lesson, folder: Path, *, quick: bool = False) -> Path:
+    """The lesson as a notebook, converted by jupytext and executed by nbclient."""
+    try:
+        import jupytext
+        import nbclient
+    except ImportError as missing:
+        raise MinigenError(f"notebooks need {missing.name}: pip install 'minigen[lessons]'"
+                           ) from None
+    book = jupytext.read(lesson.path, fmt="py:percent")
+    book.cells = _annotated(lesson, book.cells)
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3",
+                                   "language": "python"}
+    folder.mkdir(parents=True, exist_ok=True)
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="minigen-notebook-") as place:
+        os.environ.update(package_environment())
+        os.environ |= {"MINIGEN_QUICK": "1" if quick else "0", "MINIGEN_LESSON_PICTURES": place}
+        try:
+            client = nbclient.NotebookClient(
+                book, timeout=1800, kernel_name="python3", resources={"metadata": {"path": place}},
+                extra_arguments=["--log-level=ERROR"],  # it warns of a network: this machine alone
+            )  # fmt: skip
+            client.execute()
+        except nbclient.exceptions.CellExecutionError as error:
+            raise LessonError(f"{lesson.path.name}, as a notebook: {error}") from None
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+    text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+    return write_atomically(folder / f"{lesson.path.stem}.ipynb", text.encode())
+
+
+def _annotated(lesson: Lesson, cells: Sequence[Any]) -> list[Any]:
+    """The notebook's cells, with what a page shows besides: questions, stubs and hints."""
+    from nbformat.v4 import new_markdown_cell
+
+    out: list[Any] = []
+    for ours, cell in zip(lesson.cells, cells, strict=True):
+        if ours.attributes.get("exercise"):
+            block = exercise_block(lesson, ours, "")
+            hints = [f"<details><summary>Hint {k}</summary>\n\n{hint}\n\n</details>"
+                     for k, hint in enumerate(block.hints, 1)]
+            text = [f"**Exercise** `{ours.id}`", f"```python\n{block.code.rstrip()}\n```", *hints,
+                    "The next cell is the solution, folded."]
+            out.append(new_markdown_cell("\n\n".join(text), id=_name(ours.id, "task")))
+            cell.metadata["jupyter"] = {"source_hidden": True}
+        elif "predict" in ours.attributes:
+            question = f"> **Before you look:** {ours.attributes['predict']}"
+            out.append(new_markdown_cell(question, id=_name(ours.id, "question")))
+        cell.id = _name(ours.id or "header", "cell")
+        out.append(cell)
+    return out
+
+
+def _name(id: str, what: str) -> str:
+    """A name for a notebook's cell, the same at every build."""
+    return f"{id}-{what}".replace(".", "-")[:64]
