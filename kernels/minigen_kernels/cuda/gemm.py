@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,8 @@ def _gemm(
     if not c.size:
         return c
     count = int(np.prod(batch, dtype=int))
-    parts = [x.reshape(-1, *x.shape[-2:]) for x in (a, b, c)]
+    # Not -1: with no terms to add up, a and b are empty, and c is the bias.
+    parts = [x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:]) for x in (a, b, c)]
     for start in range(0, count, MOST_BLOCKS):
         rows = slice(start, start + MOST_BLOCKS)
         one_a, one_b, one_c = (x if len(x) == 1 else x[rows] for x in parts)
