@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -174,16 +175,28 @@ def _sample_gpt(case: Case) -> Run:
     return run
 
 
+def config_of(case: Case) -> Any:
+    """The hyper-parameters of a case's model: a preset's, but for what its "config" says."""
+    s = case.sizes
+    if case.op == "step_vae":
+        config: Any = vae.PRESETS[s["network"]]
+    elif case.op in ("step_gpt", "sample_gpt"):
+        config = image_gpt.Config(size=s["size"], width=s["width"])
+    else:
+        config = dcgan.PRESETS[s["preset"]]
+    return dataclasses.replace(config, **s.get("config", {}))
+
+
 def build(case: Case) -> Any:
     """The model of a case with its first weights, which its torch twin gets too."""
     rng, s = minigen.Generator(0), case.sizes
-    if case.op == "step_vae":
-        return vae.build(vae.PRESETS[s["network"]], rng)
-    if case.op in ("step_gpt", "sample_gpt"):
-        return image_gpt.build(image_gpt.Config(size=s["size"], width=s["width"]), rng)
     if case.op == "step_vit":
         return ViT(s["width"], s["layers"], 50, rng=rng)
-    config = dcgan.PRESETS[s["preset"]]
+    config = config_of(case)
+    if case.op == "step_vae":
+        return vae.build(config, rng)
+    if case.op in ("step_gpt", "sample_gpt"):
+        return image_gpt.build(config, rng)
     return dcgan.Generator(config, rng=rng), dcgan.Discriminator(config, rng=rng)
 
 
