@@ -34,6 +34,14 @@ def gemm_3_tf32(a, b, transpose_a=False, transpose_b=False, bias=None):
 
 
 @float64_by(gemm_2_registers)
+def gemm_3_tf32x3(a, b, transpose_a=False, transpose_b=False, bias=None):
+    """c = bias + a·b by tensor cores, nearly in float32: a factor is two numbers of TF32, the
+    product three of theirs."""
+    suffix("gemm", a, b)
+    return _gemm(TENSOR, "tf32x3", a, b, transpose_a, transpose_b, bias)
+
+
+@float64_by(gemm_2_registers)
 def gemm_3_bf16(a, b, transpose_a=False, transpose_b=False, bias=None):
     """c = bias + a·b by tensor cores: factors rounded to bfloat16, sums in float32."""
     suffix("gemm", a, b)
