@@ -30,6 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ SHARE = {"tests": 0.4, "sanitizer": 0.1, "kernels": 0.5}  # of the time that is 
 REHEARSED = ("(test_op and gelu) or (test_lower_rung and linear) or gemm-bf16 or "
              "(test_model and mlp) or (against_eager and SGD) or cannot_be_captured or "
              "random_bits")  # fmt: skip
+SHARDS = 4  # processes for the tests marked gpu
 Say = Callable[[str], None]
 
 
@@ -183,7 +185,17 @@ def tests(session: Session, device: Any) -> None:
     """The tests marked gpu; in a rehearsal some of them, by the emulator."""
     seconds = max(30.0, SHARE["tests"] * session.left())
     chosen = ["-k", REHEARSED] if device.rehearsal else []
-    done = _pytest(["-m", "gpu", "-rfE", *chosen, "tests/device"], seconds, (), device.rehearsal)
+    shards = 1 if device.rehearsal else min(SHARDS, os.cpu_count() or 1)
+    threads = str(max(1, (os.cpu_count() or 1) // shards))
+
+    def shard(i: int) -> dict[str, Any]:
+        """Every so-manieth test; most of their time is Python's and the CPU's kernels'."""
+        told = {"MINIGEN_REHEARSAL": "1" if device.rehearsal else "",
+                "MINIGEN_SHARD": f"{i}/{shards}", "NUMBA_NUM_THREADS": threads}  # fmt: skip
+        return _pytest(["-m", "gpu", "-rfE", *chosen, "tests/device"], seconds, told=told)
+
+    with ThreadPoolExecutor(shards) as pool:
+        done = merged(list(pool.map(shard, range(shards))))
     session.found["tests"] = done
     if device.rehearsal:
         session.missed("the other tests marked gpu", "a rehearsal runs one of each kind")
@@ -193,14 +205,27 @@ def tests(session: Session, device: Any) -> None:
         session.missed(f"{done['counts']['skipped']} tests marked gpu", done["skip_reason"])
 
 
+def merged(shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What several runs of pytest found, as of one."""
+    words = {word for done in shards for word in done["counts"]}
+    return {
+        "counts": {w: sum(done["counts"].get(w, 0) for done in shards) for w in sorted(words)},
+        "failed": [line for done in shards for line in done["failed"]],
+        "timed_out": any(done["timed_out"] for done in shards),
+        "skip_reason": next((d["skip_reason"] for d in shards if d["skip_reason"]), ""),
+        "tail": "".join(done["tail"] for done in shards),
+    }
+
+
 def _pytest(
-    arguments: list[str], seconds: float, before: Sequence[str] = (), rehearsal: bool = False
-) -> dict[str, Any]:
+    arguments: list[str], seconds: float, before: Sequence[str] = (),
+    told: dict[str, str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     command = [*before, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
                "-W", "ignore", "--tb=line", "-rs", *arguments]  # fmt: skip
     paths = [str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
-    environment["MINIGEN_REHEARSAL"] = "1" if rehearsal else ""
+    environment |= told or {}
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -130,6 +131,19 @@ def _step_dcgan(case: Case) -> Run:
     return step
 
 
+class MLP(nn.Module):
+    """Linear layers of these widths with LeakyReLU(0.2) between them, and what comes last."""
+
+    def __init__(self, *widths: int, last: nn.Module | None = None, rng: Any):
+        layers: list[nn.Module] = []
+        for i, (before, after) in enumerate(itertools.pairwise(widths)):
+            layers += [nn.LeakyReLU(0.2)] * (i > 0) + [nn.Linear(before, after, rng=rng)]
+        self.layers = nn.Sequential(*layers, *([] if last is None else [last]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
 class ViT(nn.Module):
     """Patches of 4×4 pixels as tokens, a token for the class before them, and the encoder."""
 
@@ -192,6 +206,11 @@ def build(case: Case) -> Any:
     rng, s = minigen.Generator(0), case.sizes
     if case.op == "step_vit":
         return ViT(s["width"], s["layers"], 50, rng=rng)
+    if case.op == "step_mlp_gan":
+        given, w = s.get("config", {}), s["width"]
+        latent, pixels = given.get("latent", 64), given.get("size", 28) ** 2
+        return (MLP(latent, w, 2 * w, pixels, last=nn.Tanh(), rng=rng),
+                MLP(pixels, 2 * w, w, 1, rng=rng))  # fmt: skip
     config = config_of(case)
     if case.op == "step_vae":
         return vae.build(config, rng)

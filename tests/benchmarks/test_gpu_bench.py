@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -15,6 +17,7 @@ from minigen_kernels import cuda
 
 import benchmarks
 from benchmarks import gpu, gpu_cases, gpu_clock, gpu_kernels, gpu_steps
+from tests.device import conftest
 from tests.kernels.needs import GXX
 
 RESULTS = Path(benchmarks.__file__).parent / "results"
@@ -219,6 +222,70 @@ def test_pytest_s_last_words_are_understood(monkeypatch):
     assert found["skip_reason"] == "needs a GPU"
 
 
+def test_shards_of_the_tests_are_all_the_tests(said, monkeypatch):
+    """Each process has its part; what they found is one finding."""
+    asked, session = [], gpu.Session(1, False, print)
+
+    def ran(arguments, seconds, before=(), told=None):
+        asked.append(told["MINIGEN_SHARD"])
+        first = told["MINIGEN_SHARD"].startswith("0/")
+        return {"counts": {"passed": 3} | ({"failed": 1} if first else {}), "tail": "",
+                "failed": ["a"] * first, "timed_out": not first, "skip_reason": ""}  # fmt: skip
+
+    monkeypatch.setattr(gpu, "_pytest", ran)
+    monkeypatch.setattr(gpu.os, "cpu_count", lambda: 3)
+    gpu.tests(session, Timed())
+    assert sorted(asked) == ["0/3", "1/3", "2/3"]
+    found = session.found["tests"]
+    assert found["counts"] == {"failed": 1, "passed": 9} and found["failed"] == ["a"]
+    assert found["timed_out"] and "took more than" in session.could_not[0]["why"]
+
+
+def test_every_test_of_a_device_is_in_one_shard():
+    items, dropped = list(range(10)), []
+    config = types.SimpleNamespace(
+        hook=types.SimpleNamespace(pytest_deselected=lambda items: dropped.append(items))
+    )
+    seen = []
+    for i in range(3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MINIGEN_SHARD", f"{i}/3")
+            mine = list(items)
+            conftest.pytest_collection_modifyitems(config, mine)
+            seen += mine
+    assert sorted(seen) == items and sorted(sum(dropped, [])) == sorted(2 * items)
+
+
+BARE = """
+import sys
+for name in ("PIL", "tyro", "platformdirs", "xdist"):  # not on the command's list
+    sys.modules[name] = None
+"""
+
+
+@pytest.mark.emulator
+@GXX
+@pytest.mark.parametrize(
+    "program",
+    [
+        "from benchmarks import gpu\n"
+        "code = gpu.main(['--rehearse', '--only', 'baselines', '--minutes', '60'])\n"
+        "import benchmarks.gpu_kernels, benchmarks.gpu_steps\n"
+        "sys.exit(code)",
+        "import os, pytest; os.environ['MINIGEN_REHEARSAL'] = '1'; sys.path.insert(0, 'kernels');"
+        "sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-m', 'gpu', 'tests/device', '-k', "
+        "'test_model and mlp']))",
+    ],
+    ids=["command", "tests"],
+)
+def test_a_bare_checkout_and_the_packages_named_are_enough(program):
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", BARE + program], cwd=gpu.ROOT, env=environment,
+                          capture_output=True, text=True, timeout=900)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "minigen's x + y" in done.stdout or "1 passed" in done.stdout
+
+
 @pytest.mark.emulator
 @GXX
 def test_a_rehearsal_goes_through_the_whole_command_and_leaves_no_result(said, tmp_path):
@@ -233,6 +300,10 @@ def test_a_rehearsal_goes_through_the_whole_command_and_leaves_no_result(said, t
     page, result = said[-1], json.loads(out.read_text(encoding="utf-8"))
     assert page.startswith("REHEARSAL: the emulator in the GPU's place") and "FAILED" not in page
     assert result["rehearsal"] is True and result["machine"]["gpu"] == "the emulator"
+    expected = ("the other tests marked gpu", "compute-sanitizer", "torch compile", "numba.cuda",
+                "SDPA")  # fmt: skip
+    for missed in result["could_not"]:
+        assert any(word in missed["what"] for word in expected), missed
     counts = result["tests"]["counts"]
     assert counts["passed"] >= len(gpu.REHEARSED.split(" or ")) and set(counts) == {"passed"}
     assert len(result["baselines"]) == 5
@@ -249,10 +320,6 @@ def test_a_rehearsal_goes_through_the_whole_command_and_leaves_no_result(said, t
         assert set(found["columns"]) == {"minigen", "minigen, captured", "torch eager",
                                          "minigen on the CPU"}  # fmt: skip
         assert f"{case.name}: torch compile(reduce-overhead)" in page
-    expected = ("the other tests marked gpu", "compute-sanitizer", "torch compile", "numba.cuda",
-                "SDPA")  # fmt: skip
-    for missed in result["could_not"]:
-        assert any(word in missed["what"] for word in expected), missed
 
 
 def test_settings_are_in_force_while_a_contestant_runs():
