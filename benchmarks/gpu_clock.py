@@ -162,7 +162,7 @@ class Rehearsal(Gpu):
 
     rehearsal = True
     torch = "cpu"
-    rounds, warm_steps, calls, copy_bytes = 2, 3, 3, 1 << 12
+    rounds, warm_steps, calls, copy_bytes = 1, 2, 3, 1 << 12
 
     def __init__(self) -> None:
         try:
