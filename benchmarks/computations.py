@@ -108,5 +108,7 @@ def batch_of(case: Case) -> Arrays:
         return {"x": x, "labels": rng.integers(0, 10, n)}
     channels, side, latent = (3, 32, 100) if s.get("preset") == "32" else (1, 28, 64)
     latent = 20 if case.op == "step_vae" else latent
+    config = s.get("config", {})
+    side, latent = config.get("size", side), config.get("latent", latent)
     x = rng.uniform(0, 1, (n, channels, side, side)).astype(np.float32)
     return {"x": x, "z": rng.standard_normal((n, latent)).astype(np.float32)}

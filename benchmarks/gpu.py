@@ -5,8 +5,9 @@ marked `gpu`, compute-sanitizer where it is, the ceilings, every kernel and rung
 name, and whole training steps. Writes benchmarks/results/GPU.json, makes README's table from it,
 and prints the table last, with what could not be run, and why.
 
---rehearse  the whole command without a GPU: the emulator computes the smallest sizes, all results
-            are checked, nothing is timed and nothing is written.
+--rehearse  the whole command without a GPU, on the smallest sizes: the emulator behind a
+            stand-in for CuPy, and PyTorch on the CPU. Its result is marked as a rehearsal's and
+            goes to --out or a temporary folder, never among the results or into README.
 
 From a bare checkout this needs numpy, cupy, numba, numba-cuda, cuda-bindings, hypothesis, pytest,
 rich, safetensors and torch.
@@ -26,18 +27,26 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from .report import aligned, duration
 
 ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
 PARTS = ("tests", "sanitizer", "baselines", "kernels", "steps")
 PACKAGES = ("numpy", "cupy-cuda13x", "cupy-cuda12x", "cupy", "numba", "numba-cuda",
             "cuda-bindings", "torch")  # fmt: skip
 SHARE = {"tests": 0.4, "sanitizer": 0.1, "kernels": 0.5}  # of the time that is left then
+# Of the tests marked gpu, those that a rehearsal runs: one of each kind.
+REHEARSED = ("(test_op and gelu) or (test_lower_rung and linear) or gemm-bf16 or "
+             "(test_model and mlp) or (against_eager and SGD) or cannot_be_captured or "
+             "random_bits")  # fmt: skip
+SHARDS = 4  # processes for the tests marked gpu
 Say = Callable[[str], None]
 
 
@@ -66,27 +75,36 @@ def main(arguments: Sequence[str]) -> int:
     session = Session(options.minutes, options.rehearse, print)
     device = _device(session)
     if device is None:
-        print(f"no GPU to measure on: {session.could_not[-1]['why']}; without one: --rehearse")
+        remedy = "" if session.rehearsal else "; without one: --rehearse"
+        print(f"no GPU to measure on: {session.could_not[-1]['why']}{remedy}")
         return 1
+    try:
+        result = _result(session, device, options.only)
+    finally:
+        device.close()
+    _write(result, options, device.name)
+    print(page(result))
+    return int(bool(failures(result)))
+
+
+def _result(session: Session, device: Any, only: Sequence[str]) -> dict[str, Any]:
+    """What all the parts, or only some, have found."""
+    from .gpu_clock import one_line
+
     for part in PARTS:
-        if options.only and part not in options.only:
+        if only and part not in only:
             continue
         session.say(f"--- {part}, {session.left() / 60:.1f} minutes left")
         try:
             RUN[part](session, device)
         except Exception as error:  # a part that breaks must not take the others with it
-            from .gpu_clock import one_line
-
             session.missed(part, one_line(error))
-    result = {
-        "command": "python -m benchmarks gpu", "machine": machine(device),
+    return {
+        "command": "python -m benchmarks gpu" + " --rehearse" * session.rehearsal,
+        "rehearsal": session.rehearsal, "machine": machine(device),
         "date": datetime.date.today().isoformat(), **session.found,
         "could_not": session.could_not,
     }  # fmt: skip
-    if not session.rehearsal:
-        _write(result, options, device.name)
-    print(page(result, rehearsal=session.rehearsal))
-    return int(bool(failures(result)))
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -96,25 +114,23 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--rehearse", action="store_true")
-    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--minutes", type=float, default=9.0)  # a rehearsal takes what it takes
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     unknown = set(options.only) - set(PARTS)
     if unknown:
         parser.error(f"--only {sorted(unknown)[0]}: the parts are {', '.join(PARTS)}")
-    if options.rehearse and options.out:
-        parser.error("--out: a rehearsal measures nothing, so it writes nothing")
+    if options.rehearse and options.out and RESULTS in options.out.resolve().parents:
+        parser.error(f"--out: a rehearsal measures no GPU, so it does not write to {RESULTS}")
     return options
 
 
 def _device(session: Session) -> Any:
     from . import gpu_clock
 
-    if session.rehearsal:
-        return gpu_clock.Rehearsal()
     try:
-        return gpu_clock.Gpu()
+        return gpu_clock.Rehearsal() if session.rehearsal else gpu_clock.Gpu()
     except Exception as error:
         session.missed("everything", gpu_clock.one_line(error))
         return None
@@ -122,11 +138,14 @@ def _device(session: Session) -> Any:
 
 def _write(result: dict[str, Any], options: argparse.Namespace, gpu: str) -> None:
     name = "-".join(re.findall(r"[a-z0-9]+", gpu.lower()))
-    path = options.out or Path(__file__).parent / "results" / f"{name}.json"
+    if result["rehearsal"]:
+        path = options.out or Path(tempfile.mkdtemp(prefix="minigen-rehearsal-")) / "rehearsal.json"
+    else:
+        path = options.out or RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"written: {path}")
-    if not options.only and options.out is None:
+    if not (options.only or options.out or result["rehearsal"]):
         from .pages import put_between
 
         with contextlib.suppress(OSError, ValueError):  # no checkout, or a README without a place
@@ -141,8 +160,6 @@ def machine(device: Any) -> dict[str, Any]:
             packages[name] = importlib.metadata.version(name)
     facts = {"gpu": device.name, "python": platform.python_version(),
              "system": platform.platform(), "packages": packages}  # fmt: skip
-    if device.rehearsal:
-        return facts
     told = _printed(
         "nvidia-smi", "--query-gpu=driver_version,clocks.sm,clocks.max.sm,power.limit",
         "--format=csv,noheader",
@@ -165,21 +182,50 @@ def _printed(*command: str) -> str:
 
 
 def tests(session: Session, device: Any) -> None:
-    """The tests marked gpu; in a rehearsal they are found, and skip themselves."""
+    """The tests marked gpu; in a rehearsal some of them, by the emulator."""
     seconds = max(30.0, SHARE["tests"] * session.left())
-    done = _pytest(["-m", "gpu", "-rfE", "tests/device"], seconds)
+    chosen = ["-k", REHEARSED] if device.rehearsal else []
+    shards = 1 if device.rehearsal else min(SHARDS, os.cpu_count() or 1)
+    threads = str(max(1, (os.cpu_count() or 1) // shards))
+
+    def shard(i: int) -> dict[str, Any]:
+        """Every so-manieth test; most of their time is Python's and the CPU's kernels'."""
+        told = {"MINIGEN_REHEARSAL": "1" if device.rehearsal else "",
+                "MINIGEN_SHARD": f"{i}/{shards}", "NUMBA_NUM_THREADS": threads}  # fmt: skip
+        return _pytest(["-m", "gpu", "-rfE", *chosen, "tests/device"], seconds, told=told)
+
+    with ThreadPoolExecutor(shards) as pool:
+        done = merged(list(pool.map(shard, range(shards))))
     session.found["tests"] = done
+    if device.rehearsal:
+        session.missed("the other tests marked gpu", "a rehearsal runs one of each kind")
     if done["timed_out"]:
         session.missed("some tests marked gpu", f"they took more than {seconds:.0f} s")
     if done["counts"].get("skipped"):
         session.missed(f"{done['counts']['skipped']} tests marked gpu", done["skip_reason"])
 
 
-def _pytest(arguments: list[str], seconds: float, before: Sequence[str] = ()) -> dict[str, Any]:
+def merged(shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What several runs of pytest found, as of one."""
+    words = {word for done in shards for word in done["counts"]}
+    return {
+        "counts": {w: sum(done["counts"].get(w, 0) for done in shards) for w in sorted(words)},
+        "failed": [line for done in shards for line in done["failed"]],
+        "timed_out": any(done["timed_out"] for done in shards),
+        "skip_reason": next((d["skip_reason"] for d in shards if d["skip_reason"]), ""),
+        "tail": "".join(done["tail"] for done in shards),
+    }
+
+
+def _pytest(
+    arguments: list[str], seconds: float, before: Sequence[str] = (),
+    told: dict[str, str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     command = [*before, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
                "-W", "ignore", "--tb=line", "-rs", *arguments]  # fmt: skip
     paths = [str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+    environment |= told or {}
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds
@@ -217,9 +263,6 @@ def sanitizer(session: Session, device: Any) -> None:
 
 def baselines(session: Session, device: Any) -> None:
     """What every later figure is a share of: a copy, and what a launch costs the CPU."""
-    if device.rehearsal:
-        session.missed("baselines", "there is nothing to measure in a rehearsal")
-        return
     from . import gpu_baselines
 
     session.found["baselines"] = gpu_baselines.measured(device, session.missed)
@@ -227,9 +270,10 @@ def baselines(session: Session, device: Any) -> None:
 
 def kernels(session: Session, device: Any) -> None:
     """Every kernel and rung, beside its peers."""
-    from . import gpu_clock, gpu_kernels
+    from . import gpu_cases
+    from .gpu_clock import one_line
 
-    cases = gpu_kernels.SMALLEST if device.rehearsal else gpu_kernels.CASES
+    cases = gpu_cases.SMALLEST if device.rehearsal else gpu_cases.CASES
     found = session.found["kernels"] = []
     end = session.left() * (1 - SHARE["kernels"])
     for case in cases:
@@ -237,39 +281,39 @@ def kernels(session: Session, device: Any) -> None:
         if session.left() < max(end, 20):
             session.missed(label, "no time left")
             continue
-        if not gpu_kernels.rung_names(case.kernel):
-            session.missed(label, "the kernel has no CUDA rung in this version")
-            continue
-        sets = device.sets(case.bytes)
-        right = gpu_kernels.right_answer(case, device)
-        taking_part = list(gpu_kernels.contestants(case, device, sets))
-        if not device.rehearsal:
-            try:
-                taking_part += gpu_kernels.peers(case, sets)
-            except Exception as error:
-                session.missed(f"{label}: the peers", gpu_clock.one_line(error))
-        columns = gpu_clock.measured(
-            device, taking_part, right, gpu_kernels.FLOAT32, sets,
-            lambda name, why, label=label: session.missed(f"{label}: {name}", why),
-        )  # fmt: skip
-        warm = case.bytes * sets < gpu_clock.L2_BYTES
-        found.append({"kernel": case.kernel, "name": case.name, "flop": case.flop,
-                      "bytes": case.bytes, "L2-warm": warm, "columns": columns})  # fmt: skip
+        try:
+            found.append(_kernel(session, device, case, label))
+        except Exception as error:  # such as memory that is not enough
+            session.missed(label, one_line(error))
+
+
+def _kernel(session: Session, device: Any, case: Any, label: str) -> dict[str, Any]:
+    """One kernel at one size, by all who compute it."""
+    from . import gpu_clock, gpu_kernels
+    from .gpu_cases import FLOAT32
+
+    sets = device.sets(case.bytes)
+    right = gpu_kernels.right_answer(case, device)
+    taking_part = list(gpu_kernels.contestants(case, device, sets))
+    try:
+        taking_part += gpu_kernels.peers(case, device, sets)
+    except Exception as error:
+        session.missed(f"{label}: the peers", gpu_clock.one_line(error))
+    columns = gpu_clock.measured(
+        device, taking_part, right, FLOAT32, sets,
+        lambda name, why: session.missed(f"{label}: {name}", why),
+    )  # fmt: skip
+    warm = case.bytes * sets < gpu_clock.L2_BYTES
+    return {"kernel": case.kernel, "name": case.name, "flop": case.flop, "bytes": case.bytes,
+            "L2-warm": warm, "columns": columns}  # fmt: skip
 
 
 def steps(session: Session, device: Any) -> None:
     """Whole training steps."""
-    from . import gpu_clock, gpu_steps
+    from . import gpu_steps
 
-    if device.rehearsal:
-        case = gpu_steps.SMALLEST
-        try:
-            session.found["steps"] = [{"name": case.name, "losses": gpu_steps.rehearsed(case)}]
-        except Exception as error:
-            session.missed(case.name, gpu_clock.one_line(error))
-        return
     found = session.found["steps"] = []
-    for case in gpu_steps.CASES:
+    for case in gpu_steps.SMALLEST if device.rehearsal else gpu_steps.CASES:
         if session.left() < 40:
             session.missed(case.name, "no time left")
             continue
@@ -297,23 +341,25 @@ def failures(result: dict[str, Any]) -> list[str]:
     return failed + [f"{m['what']}: {m['why']}" for m in wrong]
 
 
-def page(result: dict[str, Any], rehearsal: bool = False) -> str:
+def page(result: dict[str, Any]) -> str:
     """The result as text: tables, and what is missing from them."""
     machine, lines = result["machine"], []
-    if rehearsal:
-        lines.append("REHEARSAL by the emulator: results are checked, nothing is measured.")
-    else:
-        told = ", ".join(f"{k} {v}" for k, v in machine["packages"].items())
-        lines.append(f"{machine['gpu']}, {result['date']}, {told}")
+    if result["rehearsal"]:
+        lines.append(
+            "REHEARSAL: the emulator in the GPU's place, PyTorch on this CPU. Results are checked; "
+            "the times\nare those of this CPU and say nothing about a GPU."
+        )
+    told = ", ".join(f"{k} {v}" for k, v in machine["packages"].items())
+    lines.append(f"{machine['gpu']}, {result['date']}, {told}")
     if "tests" in result:
         counts = ", ".join(f"{n} {what}" for what, n in result["tests"]["counts"].items())
         lines.append(f"tests marked gpu: {counts or 'none finished'}")
     for name, value in result.get("baselines", {}).items():
         lines.append(f"{name}: {value}")
     if result.get("kernels"):
-        lines += ["", _kernel_table(result["kernels"], rehearsal)]
+        lines += ["", _kernel_table(result["kernels"])]
     if result.get("steps"):
-        lines += ["", _step_table(result["steps"], rehearsal)]
+        lines += ["", _step_table(result["steps"])]
     missing = [f"- {m['what']}: {m['why']}" for m in result["could_not"]]
     lines += ["", "could not be run:", *missing] if missing else []
     bad = failures(result)
@@ -321,21 +367,19 @@ def page(result: dict[str, Any], rehearsal: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _kernel_table(cases: list[dict[str, Any]], rehearsal: bool) -> str:
+def _kernel_table(cases: list[dict[str, Any]]) -> str:
     rows = []
     for case in cases:
-        best = min((c["median"] for n, c in case["columns"].items()
-                    if "median" in c and c.get("note")), default=math.nan)  # fmt: skip
+        best = min((c["median"] for c in case["columns"].values() if c["library"] == "torch"),
+                   default=math.nan)  # fmt: skip
         for name, c in case["columns"].items():
-            row = [f"{case['kernel']} {case['name']}", name, f"{c['error']:.0e}"]
-            if not rehearsal:
-                times = f"{best / c['median']:.2f}" if best == best else "–"
-                took = f"{duration(c['median'])} ±{c['spread']:.0%}"
-                row += [took, _rate(case, c["median"]), times, c["note"]]
-            rows.append(row)
-    head = ["kernel", "by", "error"]
-    head += [] if rehearsal else ["time", "rate", "× best peer", "as"]
-    return aligned(head, rows)
+            rows.append([
+                f"{case['kernel']} {case['name']}", name,
+                "–" if c["error"] is None else f"{c['error']:.0e}",
+                f"{duration(c['median'])} ±{c['spread']:.0%}", _rate(case, c["median"]),
+                f"{best / c['median']:.2f}" if best == best else "–", c["note"],
+            ])  # fmt: skip
+    return aligned(["kernel", "by", "error", "time", "rate", "× best peer", "as"], rows)
 
 
 def _rate(case: dict[str, Any], seconds: float) -> str:
@@ -344,10 +388,7 @@ def _rate(case: dict[str, Any], seconds: float) -> str:
     return f"{case['bytes'] / seconds * 1e-12:.2f} TB/s"
 
 
-def _step_table(steps: list[dict[str, Any]], rehearsal: bool) -> str:
-    if rehearsal:
-        rows = [[s["name"], ", ".join(f"{x:.4g}" for x in s["losses"])] for s in steps]
-        return aligned(["training step", "losses, as those of the CPU's kernels"], rows)
+def _step_table(steps: list[dict[str, Any]]) -> str:
     rows = []
     for step in steps:
         eager = step["columns"].get("torch eager", {}).get("median", math.nan)

@@ -10,9 +10,6 @@ import numpy as np
 
 from .gpu_clock import one_line
 
-COPY_BYTES = 1 << 30
-LAUNCHES = 2000
-
 
 def measured(device: Any, could_not: Callable[[str, str], None]) -> dict[str, str]:
     """{what: figure with its unit}."""
@@ -33,8 +30,9 @@ def measured(device: Any, could_not: Callable[[str, str], None]) -> dict[str, st
 
 def _copy(device: Any) -> str:
     cuda = device.cupy.cuda
-    source = device.cupy.random.random(COPY_BYTES // 4, dtype=np.float32)
-    target, best = device.cupy.empty_like(source), float("inf")
+    numbers = np.random.default_rng(0).random(device.copy_bytes // 4, np.float32)
+    source, best = device.array(numbers), float("inf")
+    target = device.cupy.empty_like(source)
     for _ in range(20):
         start, stop = cuda.Event(), cuda.Event()
         start.record()
@@ -42,43 +40,43 @@ def _copy(device: Any) -> str:
         stop.record()
         stop.synchronize()
         best = min(best, cuda.get_elapsed_time(start, stop) * 1e-3)
-    return f"{2 * COPY_BYTES / best * 1e-12:.2f} TB/s"
+    return f"{2 * device.copy_bytes / best * 1e-12:.2f} TB/s"
 
 
-def _each(run: Callable[[], Any], wait: Callable[[], None]) -> str:
+def _each(device: Any, run: Callable[[], Any], wait: Callable[[], None]) -> str:
     """Microseconds of the CPU per call; the GPU is far behind only if its work is longer."""
-    for _ in range(100):
+    for _ in range(min(100, device.calls)):
         run()
     wait()
     began = time.perf_counter()
-    for _ in range(LAUNCHES):
+    for _ in range(device.calls):
         run()
     spent = time.perf_counter() - began
     wait()
-    return f"{spent / LAUNCHES * 1e6:.1f} µs"
+    return f"{spent / device.calls * 1e6:.1f} µs"
 
 
 def _our_launch(device: Any) -> str:
     from minigen_kernels.cuda import step
 
     words = device.cupy.zeros(step.WORDS, np.int64)
-    return _each(lambda: step.store(words, [1, 2]), device.synchronize)
+    return _each(device, lambda: step.store(words, [1, 2]), device.synchronize)
 
 
 def _ufunc(device: Any) -> str:
     x = device.cupy.ones(64, np.float32)
-    return _each(lambda: x + x, device.synchronize)
+    return _each(device, lambda: x + x, device.synchronize)
 
 
 def _torch_launch(device: Any) -> str:
     import torch
 
-    x = torch.ones(64, device="cuda")
-    return _each(lambda: x + x, torch.cuda.synchronize)
+    x = torch.ones(64, device=device.torch)
+    return _each(device, lambda: x + x, device.synchronize_torch)
 
 
 def _eager(device: Any) -> str:
     from minigen import Tensor
 
     x = Tensor(device.cupy.ones(64, np.float32), requires_grad=True)
-    return _each(lambda: x + x, device.synchronize)
+    return _each(device, lambda: x + x, device.synchronize)

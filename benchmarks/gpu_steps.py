@@ -16,10 +16,25 @@ from .computations import batch_of
 from .gpu_clock import one_line
 from .runner import summary
 
-CASES = (STEPS_MLP[0], *STEPS_CONV, *STEPS_MLP[1:3])
-SMALLEST = Case("step_vae", "MLP VAE, batch 2", {"network": "mlp", "batch": 2})
+# Launch-bound ones first: they are what a graph is for.
+CASES = (
+    Case("step_mlp_gan", "MLP GAN of 28², batch 128", {"batch": 128, "width": 128}),
+    Case("step_dcgan", "DCGAN-28, batch 128", {"preset": "28", "batch": 128}),
+    STEPS_MLP[0], *STEPS_CONV, *STEPS_MLP[1:3],
+)  # fmt: skip
+GANS = ("step_dcgan", "step_mlp_gan")
+SMALLEST = (
+    Case("step_vae", "MLP VAE of 8²", {"network": "mlp", "batch": 3,
+                                      "config": {"size": 8, "hidden": 6, "latent": 3}}),
+    Case("step_dcgan", "DCGAN of 8²", {"preset": "28", "batch": 3,
+                                       "config": {"size": 8, "latent": 3, "width": 2}}),
+    Case("step_mlp_gan", "MLP GAN of 4²", {"batch": 3, "width": 5,
+                                          "config": {"size": 4, "latent": 3}}),
+    Case("step_gpt", "image GPT 1×8 of 3²", {"size": 3, "batch": 2, "width": 8,
+                                            "config": {"layers": 1, "n_heads": 2}}),
+)  # fmt: skip
 ALIKE = 2e-3  # of the first losses
-WARM, PIECE, ROUNDS = 5, 0.05, 7
+PIECE = 0.05  # seconds that the steps of a piece are to take together
 
 class Side:
     """A step(): run() takes it, losses() waits and reads what the last one gave."""
@@ -62,7 +77,7 @@ def ours(case: Case, device: str, capture: bool, wait: Callable[[], None]) -> Si
             return (loss,)
 
         inputs = put(batch["x"]), put(batch["z"])
-    elif case.op == "step_dcgan":
+    elif case.op in GANS:
         G, D = models
         opts = [optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999)) for m in models]
 
@@ -74,7 +89,7 @@ def ours(case: Case, device: str, capture: bool, wait: Callable[[], None]) -> Si
             opts[0].step(grad(loss_g, opts[0].params))
             return loss_d, loss_g
 
-        inputs = put(2 * batch["x"] - 1), put(batch["z"][:, :, None, None])
+        inputs = tuple(put(x) for x in real_and_noise(case, batch))
     else:
         opt = optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.01)
         places = model.places(np.arange(model.config.size**2))
@@ -90,11 +105,17 @@ def ours(case: Case, device: str, capture: bool, wait: Callable[[], None]) -> Si
     return Side(lambda: whole(*inputs), lambda made: [float(x) for x in made], wait)
 
 
+def real_and_noise(case: Case, batch: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What the two networks of a GAN are given: maps for convolutions, else vectors."""
+    x, z = 2 * batch["x"] - 1, batch["z"]
+    return (x, z[:, :, None, None]) if case.op == "step_dcgan" else (x.reshape(len(x), -1), z)
+
+
 def _refuse(reason: str) -> None:
     raise RuntimeError(reason)
 
 
-def theirs(case: Case, compiled: bool) -> Side:
+def theirs(case: Case, device: Any, compiled: bool) -> Side:
     """PyTorch's step, TF32 off; compiled with mode "reduce-overhead", which uses CUDA graphs."""
     import torch
     from torch.nn import functional as F
@@ -104,19 +125,20 @@ def theirs(case: Case, compiled: bool) -> Side:
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    made, batch = minigen_side.build(case), batch_of(case)
+    if compiled and device.rehearsal:
+        raise RuntimeError("it makes CUDA graphs, for which a rehearsal has no stand-in")
+    made, batch, where = minigen_side.build(case), batch_of(case), device.torch
     layout = torch.channels_last
 
     def put(x: np.ndarray) -> Any:
-        return torch.from_numpy(np.ascontiguousarray(x)).cuda()
+        return torch.from_numpy(np.ascontiguousarray(x)).to(where)
 
     def maybe(f: Any) -> Any:
         return torch.compile(f, mode="reduce-overhead") if compiled else f
 
     adam: dict[str, Any] = {"fused": True, "capturable": compiled}
     if case.op == "step_vae":
-        config = minigen_side.vae.PRESETS[case.sizes["network"]]
-        model = _twin(torch_models.TorchVAE(config), made).cuda()
+        model = _twin(torch_models.TorchVAE(minigen_side.config_of(case)), made).to(where)
         opt = torch.optim.Adam(model.parameters(), lr=1e-3, **adam)
         x, z = put(batch["x"]), put(batch["z"])
         value = maybe(lambda: sum(model.losses(x, z)))
@@ -127,12 +149,12 @@ def theirs(case: Case, compiled: bool) -> Side:
             loss.backward()
             opt.step()
             return (loss,)
-    elif case.op == "step_dcgan":
-        G, D = (_twin(torch_models.Layers(m), m, layout).cuda() for m in made)
+    elif case.op in GANS:
+        G, D = (_twin(torch_models.Layers(m), m, layout).to(where) for m in made)
         opts = [torch.optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999), **adam)
                 for m in (G, D)]  # fmt: skip
-        x = put(2 * batch["x"] - 1).contiguous(memory_format=layout)
-        z = put(batch["z"][:, :, None, None])
+        x, z = (put(x) for x in real_and_noise(case, batch))
+        x = x.contiguous(memory_format=layout) if x.ndim == 4 else x
 
         def both() -> Any:
             fake = G(z)
@@ -152,14 +174,14 @@ def theirs(case: Case, compiled: bool) -> Side:
             opts[0].step()
             return loss_d, loss_g
     else:
-        model = _twin(torch_models.TorchGPT(made.config), made).cuda()
+        model = _twin(torch_models.TorchGPT(made.config), made).to(where)
         opt = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.01,
                                 **adam)  # fmt: skip
         told = put(minigen_side.image_gpt.context(batch["tokens"], made.config.levels))
         target = put(batch["tokens"]).flatten()
 
         def entropy() -> Any:
-            with torch.device("cuda"):  # its positions are made inside
+            with torch.device(where):  # its positions are made inside
                 return F.cross_entropy(model(told).flatten(0, 1), target)
 
         value = maybe(entropy)
@@ -172,7 +194,8 @@ def theirs(case: Case, compiled: bool) -> Side:
             opt.step()
             return (loss,)
 
-    return Side(step, lambda made: [x.item() for x in made], torch.cuda.synchronize)
+    return Side(step, lambda made: [x.item() for x in made],
+                device.synchronize_torch)  # fmt: skip
 
 
 def measured(
@@ -182,8 +205,8 @@ def measured(
     makers: dict[str, Callable[[], Side]] = {
         "minigen": lambda: ours(case, "cuda", False, device.synchronize),
         "minigen, captured": lambda: ours(case, "cuda", True, device.synchronize),
-        "torch eager": lambda: theirs(case, False),
-        "torch compile(reduce-overhead)": lambda: theirs(case, True),
+        "torch eager": lambda: theirs(case, device, False),
+        "torch compile(reduce-overhead)": lambda: theirs(case, device, True),
         "minigen on the CPU": lambda: ours(case, "cpu", False, lambda: None),
     }
     sides: dict[str, Side] = {}
@@ -201,23 +224,23 @@ def measured(
                         for a, b in zip(losses, expected, strict=True))  # fmt: skip
             if not apart < ALIKE:
                 raise ArithmeticError(f"first losses {losses}, others have {expected}")
-            for _ in range(WARM):
+            for _ in range(device.warm_steps):
                 side.run()
             side.wait()
             sides[name], columns[name] = side, {"losses": losses}
         except Exception as error:
             could_not(name, one_line(error))
-    for name, values in _times(sides).items():
+    for name, values in _times(sides, device.rounds).items():
         columns[name] |= summary(values)
     return columns
 
 
-def _times(sides: dict[str, Side]) -> dict[str, list[float]]:
+def _times(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
     """Seconds per step, in turn; a piece is some steps and one wait at its end."""
     steps = {name: max(1, min(200, round(PIECE / max(_piece(s, 1), 1e-6))))
              for name, s in sides.items()}  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(ROUNDS):
+    for number in range(rounds):
         order = list(sides)
         for name in order if number % 2 == 0 else order[::-1]:
             times[name].append(_piece(sides[name], steps[name]))
@@ -230,16 +253,3 @@ def _piece(side: Side, steps: int) -> float:
         side.run()
     side.wait()
     return (time.perf_counter() - began) / steps
-
-
-def rehearsed(case: Case) -> list[float]:
-    """The losses of one step with the CUDA kernels on the CPU; as with the CPU's own kernels."""
-    from minigen_kernels import use
-
-    plain = ours(case, "cpu", False, lambda: None)
-    plain.run()
-    with use(backend="emulator"):
-        emulated = ours(case, "cpu", False, lambda: None)
-        emulated.run()
-    np.testing.assert_allclose(emulated.losses(), plain.losses(), rtol=ALIKE)
-    return emulated.losses()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -129,6 +131,19 @@ def _step_dcgan(case: Case) -> Run:
     return step
 
 
+class MLP(nn.Module):
+    """Linear layers of these widths with LeakyReLU(0.2) between them, and what comes last."""
+
+    def __init__(self, *widths: int, last: nn.Module | None = None, rng: Any):
+        layers: list[nn.Module] = []
+        for i, (before, after) in enumerate(itertools.pairwise(widths)):
+            layers += [nn.LeakyReLU(0.2)] * (i > 0) + [nn.Linear(before, after, rng=rng)]
+        self.layers = nn.Sequential(*layers, *([] if last is None else [last]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
 class ViT(nn.Module):
     """Patches of 4×4 pixels as tokens, a token for the class before them, and the encoder."""
 
@@ -174,16 +189,33 @@ def _sample_gpt(case: Case) -> Run:
     return run
 
 
+def config_of(case: Case) -> Any:
+    """The hyper-parameters of a case's model: a preset's, but for what its "config" says."""
+    s = case.sizes
+    if case.op == "step_vae":
+        config: Any = vae.PRESETS[s["network"]]
+    elif case.op in ("step_gpt", "sample_gpt"):
+        config = image_gpt.Config(size=s["size"], width=s["width"])
+    else:
+        config = dcgan.PRESETS[s["preset"]]
+    return dataclasses.replace(config, **s.get("config", {}))
+
+
 def build(case: Case) -> Any:
     """The model of a case with its first weights, which its torch twin gets too."""
     rng, s = minigen.Generator(0), case.sizes
-    if case.op == "step_vae":
-        return vae.build(vae.PRESETS[s["network"]], rng)
-    if case.op in ("step_gpt", "sample_gpt"):
-        return image_gpt.build(image_gpt.Config(size=s["size"], width=s["width"]), rng)
     if case.op == "step_vit":
         return ViT(s["width"], s["layers"], 50, rng=rng)
-    config = dcgan.PRESETS[s["preset"]]
+    if case.op == "step_mlp_gan":
+        given, w = s.get("config", {}), s["width"]
+        latent, pixels = given.get("latent", 64), given.get("size", 28) ** 2
+        return (MLP(latent, w, 2 * w, pixels, last=nn.Tanh(), rng=rng),
+                MLP(pixels, 2 * w, w, 1, rng=rng))  # fmt: skip
+    config = config_of(case)
+    if case.op == "step_vae":
+        return vae.build(config, rng)
+    if case.op in ("step_gpt", "sample_gpt"):
+        return image_gpt.build(config, rng)
     return dcgan.Generator(config, rng=rng), dcgan.Discriminator(config, rng=rng)
 
 

@@ -22,6 +22,8 @@ def torch_layers(layers: Any) -> torch.nn.Sequential:
             channels = (second, first) if name == "Conv2d" else (first, second)
             kind = getattr(torch.nn, name)
             built.append(kind(*channels, kernel, layer.stride, layer.padding, bias=False))
+        elif name == "Linear":
+            built.append(torch.nn.Linear(*layer.weight.shape[::-1]))
         elif name == "BatchNorm2d":
             built.append(torch.nn.BatchNorm2d(len(layer.weight)))
         else:

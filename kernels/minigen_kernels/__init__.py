@@ -23,7 +23,7 @@ if __name__ != "minigen_kernels":
     raise ImportError(f"import this package as 'minigen_kernels', not as '{__name__}'")
 
 CACHE_LINE = 64  # bytes
-PRECISIONS = ("float32", "tf32", "bf16")
+PRECISIONS = ("float32", "tf32x3", "tf32", "bf16")
 # The kernels whose work is products of matrices: what a precision applies to.
 PRODUCTS = (
     "gemm", "conv2d", "conv_transpose2d", "conv2d_weight", "attention", "attention_backward",
@@ -71,9 +71,10 @@ def use(
     vector_bits  128, 256 or 512: the width of the vectors that the CPU kernels are written in.
     precision    "float32", "tf32" or "bf16": what a GPU, or the emulator, rounds the factors of the
                  products in matrix products, convolutions and attention to (24, 11 or 8 significant
-                 bits), for tensor cores to multiply. Arrays and sums stay float32. float64 arrays
-                 are not affected; a product of float32 arrays on the CPU is then an error. There is
-                 one rung of each kernel in tf32 and one in bf16, whatever `rung` says.
+                 bits), for tensor cores to multiply. Arrays and sums stay float32. "tf32x3" keeps
+                 22 bits, by three products in TF32 for each (but attention is in float32). float64
+                 arrays are not affected; a product of float32 arrays on the CPU is then an error.
+                 There is one rung of each kernel in a precision, whatever `rung` says.
     own          kernels of your own by name, e.g. use(conv2d=my_conv2d).
     """
     global _setting
@@ -82,7 +83,7 @@ def use(
     if vector_bits not in (None, 128, 256, 512):
         raise ValueError(f"use(vector_bits={vector_bits!r}): choose 128, 256 or 512")
     if precision not in (None, *PRECISIONS):
-        raise ValueError(f"use(precision={precision!r}): choose 'float32', 'tf32' or 'bf16'")
+        raise ValueError(f"use(precision={precision!r}): choose one of {', '.join(PRECISIONS)}")
     if rung is not None and (not isinstance(rung, int) or rung < 0):
         raise ValueError(f"use(rung={rung!r}): a rung is a whole number from 0 (the formula) up")
     from . import cpu

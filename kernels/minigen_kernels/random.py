@@ -129,21 +129,67 @@ class Generator:
         n = operator.index(n)
         if n < 0:
             raise ValueError(f"words({n}): a number of words is not negative")
-        return self._blocks(n, self.namespace)
+        start, moved = self.place(-(-n // 4))
+        if self.namespace is not np:
+            from .cuda import random
 
-    def _blocks(self, n: int, xp: Any) -> Any:
-        """n words by this namespace, from the counter on, which is moved."""
-        before, blocks = self.counter, -(-n // 4)
-        self.counter += blocks
-        start = (self.stream << 64) + before
-        if xp is not np:
-            return drawn_on_gpu(self, xp, start, n)
+            like = self.namespace.empty(0, np.uint32)
+            return random.words(self.seed, start, n, like, moved)
         if n >= COMPILED_FROM:
             return backend_of(NOTHING).philox(self.seed, start, n)
         return philox_words(self.seed, start, n)
 
+    def place(self, blocks: int) -> tuple[int, Any]:
+        """Where the next blocks of 4 words begin, for a kernel that draws them; moves the counter.
+
+        The counter of the first block, and None; while a step is captured, instead of None a number
+        in device memory which that kernel is to add to it: each replay draws from further on.
+        """
+        before = self.counter
+        self.counter += blocks
+        return (self.stream << 64) + before, self._moved(before, blocks)
+
+    def _moved(self, before: int, blocks: int) -> Any:
+        """How far a replay is from where the counter stood at the capture: a cell of device memory.
+
+        None where nothing is being captured.
+        """
+        from . import graph
+
+        recorder = None if self.namespace is np else graph.recorder()
+        if recorder is None:
+            return None
+
+        def following() -> int:
+            """How far the counter is from there; and it moves on."""
+            moved = self.counter - before
+            self.counter += blocks
+            return moved
+
+        def undo() -> None:
+            self.counter = before
+
+        return recorder.number(0, following, np.int64, undo)
+
+    def _by_kernel(self, name: str, shape: Shape, dtype: Any) -> Any:
+        """The numbers of a kernel that draws 16 bytes of them from a block; None if there is none.
+
+        Kernels of CUDA do so; on the CPU it is done by whole arrays, below.
+        """
+        dtype, shape = _float_type(dtype), _shape(shape)
+        like = self.namespace.empty(0, dtype)
+        kernel = getattr(backend_of(like), name, None)
+        if kernel is None:
+            return None
+        n = math.prod(shape)
+        start, moved = self.place(-(-n * dtype.itemsize // 16))
+        return kernel(self.seed, start, n, dtype, like, moved).reshape(shape)
+
     def uniform(self, shape: Shape = (), dtype: Any = np.float32) -> Any:
         """Multiples of 2**-24 (float32: one word each) or 2**-53 (float64: two words) in [0, 1)."""
+        drawn = self._by_kernel("uniform", shape, dtype)
+        if drawn is not None:
+            return drawn
         n = math.prod(_shape(shape))
         if _float_type(dtype) == np.float32:
             values = (self.words(n) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
@@ -158,6 +204,9 @@ class Generator:
         (an odd number of values still takes whole pairs). Computed in float64, then rounded.
         Source: Box and Muller, "A note on the generation of random normal deviates", 1958.
         """
+        drawn = self._by_kernel("normal", shape, dtype)
+        if drawn is not None:
+            return drawn
         xp, shape = self.namespace, _shape(shape)
         n = math.prod(shape)
         pairs = -(-n // 2)
@@ -215,32 +264,11 @@ class _View(Generator):
     def __init__(self, owner: Generator, namespace: Any) -> None:
         self.owner, self.namespace = owner, namespace
 
-    def _blocks(self, n: int, xp: Any) -> Any:
-        return self.owner._blocks(n, xp)
-
-
-def drawn_on_gpu(generator: Generator, xp: Any, start: int, n: int) -> Any:
-    """The words by our kernel; while a step is captured, the counter lies in device memory."""
-    from . import graph
-    from .cuda import random
-
-    like = xp.empty(0, np.uint32)
-    recorder = graph.recorder()
-    if recorder is None:
-        return random.words(generator.seed, start, n, like)
-    before, blocks = start & MASK64, -(-n // 4)
-
-    def following() -> int:
-        """How far the counter is from where it was at the capture; and it moves on."""
-        moved = generator.counter - before
-        generator.counter += blocks
-        return moved
-
-    def undo() -> None:
-        generator.counter = before
-
-    moved = recorder.number(0, following, np.int64, undo)
-    return random.words(generator.seed, start, n, like, moved)
+    seed = property(lambda self: self.owner.seed)
+    stream = property(lambda self: self.owner.stream)
+    counter = property(
+        lambda self: self.owner.counter, lambda self, value: setattr(self.owner, "counter", value)
+    )
 
 
 def _namespace(device: str) -> Any:

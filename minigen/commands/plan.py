@@ -34,7 +34,7 @@ class Options:
     """Begin with the options of an earlier run: its config.toml."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """What to compute on; auto takes a GPU if there is one that works, otherwise the CPU."""
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    precision: Literal["float32", "tf32x3", "tf32", "bf16"] = "float32"
     """What a GPU rounds the factors of products to; weights and sums stay float32."""
     threads: int | None = None
     """Cores to compute with (when not given: all)."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from minigen_kernels import beside, namespace_of, on_gpu
+from minigen_kernels import backend_of, beside, namespace_of, on_gpu
 from minigen_kernels.random import Generator, is_generator
 
+from ..function import Function
 from ..tensor import Tensor
 from .operands import floating, refuse_inplace
 from .shape import sizes
@@ -39,11 +40,36 @@ def dropout(
         raise ValueError(
             "dropout: give the generator that decides what is dropped, rng=minigen.Generator(seed)"
         )
-    drawn = _ours("dropout", rng)
-    if on_gpu(x.data) and isinstance(drawn, Generator):
-        drawn = drawn.following(x.data)
+    drawn = _following("dropout", rng, x)
+    if isinstance(drawn, Generator) and hasattr(backend_of(x.data), "dropout"):
+        return Dropout(p, drawn.seed, *drawn.place(-(-x.size // 4)))(x)
     kept = namespace_of(x.data).asarray(beside(drawn.uniform(x.shape, np.float32), x.data) >= p)
     return x * Tensor(kept * x.dtype.type(1 / (1 - p)))
+
+
+class Dropout(Function):
+    """y[i] = x[i] / (1 - p), or x[i] · 0 where uniform number i from that place on is below p.
+
+    One kernel, for arrays that have it: no mask is kept, the backward pass draws the numbers again.
+    """
+
+    keeps_inputs = False
+
+    def __init__(self, p: float, *place: Any):
+        self.p, self.place = p, place  # the key, the first counter, and see Generator.place
+
+    def forward(self, x: Any) -> Any:
+        return backend_of(x).dropout(x, self.p, *self.place)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return Dropout(self.p, *self.place)(gy)
+
+
+def _following(op: str, rng: Any, x: Tensor) -> Any:
+    """The generator, where it is one of ours drawing where x is."""
+    drawn = _ours(op, rng)
+    there = isinstance(drawn, Generator) and on_gpu(x.data)
+    return drawn.following(x.data) if there else drawn
 
 
 def _ours(op: str, rng: Any) -> Any:
@@ -65,9 +91,11 @@ def randn(*size: Any, rng: Generator, dtype: Any = np.float32) -> Tensor:
 
 def rand_like(input: Tensor, *, rng: Generator) -> Tensor:
     """As the input in shape and dtype, uniform in [0, 1)."""
-    return rand(input.shape, rng=rng, dtype=input.dtype).to(input.device)
+    drawn = _following("rand_like", rng, input)
+    return rand(input.shape, rng=drawn, dtype=input.dtype).to(input.device)
 
 
 def randn_like(input: Tensor, *, rng: Generator) -> Tensor:
     """As the input in shape and dtype, standard normal."""
-    return randn(input.shape, rng=rng, dtype=input.dtype).to(input.device)
+    drawn = _following("randn_like", rng, input)
+    return randn(input.shape, rng=drawn, dtype=input.dtype).to(input.device)

@@ -4,8 +4,8 @@ Its arrays are no NumPy arrays, are never converted silently, and meet NumPy arr
 numbers may be mixed with them. While a stream captures, nothing may travel between host and device,
 and nothing is computed: what is asked for is noted, and done at every launch of the graph, from and
 to the same memory. Until then what it makes is NaN.
-RawModule stands for the driver: a "cubin" names a .cu file, which the emulator runs, after every
-argument was laid out in bytes as CuPy does it and held to the kernel's own signature.
+RawModule stands for the driver: a "cubin" names a .cu file, or is one, which the emulator runs,
+after every argument was laid out in bytes as CuPy does it and held to the kernel's own signature.
 
     with strict_cupy.installed() as cupy:
         x = cupy.asarray(np.ones(3))
@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import sys
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,9 @@ METHODS: dict[str, set[str]] = {
 OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor",
              "lshift", "rshift", "matmul")  # fmt: skip
 ADDED_AT = "float16 float32 float64 int32 uint32 uint64".split()  # dtypes of CuPy's add.at
+
+
+PROPERTIES = {"name": b"the emulator", "multiProcessorCount": 1, "l2CacheSize": 0}
 
 
 class CaptureError(RuntimeError):
@@ -378,6 +382,21 @@ class Graph:
                 work()
 
 
+class Event:
+    """A point in the stream's work, which the stand-in does as soon as it is asked to."""
+
+    def record(self, stream: Any = None) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        _travel("synchronize")
+
+
+def get_elapsed_time(start: Event, stop: Event) -> float:
+    """Milliseconds, of the emulator: they say nothing about a GPU."""
+    return 1e3 * (stop.time - start.time)
+
+
 class MemoryPool:
     """A pool; memory is NumPy's."""
 
@@ -394,10 +413,11 @@ def using_allocator(allocator: Any) -> Iterator[None]:
 
 
 class RawModule:
-    """A "cubin" whose bytes are the path of the .cu file."""
+    """A "cubin" whose bytes are the path of the .cu file; or the .cu file itself."""
 
     def __init__(self, *, path: str):
-        self.source = Path(path).read_text(encoding="utf-8")
+        of_source = path.endswith(".cu")
+        self.source = path if of_source else Path(path).read_text(encoding="utf-8")
 
     def get_function(self, name: str) -> RawKernel:
         return RawKernel(self.source, name)
@@ -466,8 +486,10 @@ def module() -> types.ModuleType:
     built.RawModule = RawModule
     built.cuda = types.SimpleNamespace(
         Device=Device, Stream=Stream, MemoryPool=MemoryPool, using_allocator=using_allocator,
-        get_current_stream=lambda: Stream(), is_available=lambda: True,
-        runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: 0),
+        get_current_stream=lambda: Stream(), is_available=lambda: True, Event=Event,
+        get_elapsed_time=get_elapsed_time, runtime=types.SimpleNamespace(
+            getDeviceCount=lambda: 1, getDevice=lambda: 0, runtimeGetVersion=lambda: 0,
+            getDeviceProperties=lambda number: dict(PROPERTIES), CUDARuntimeError=RuntimeError),
     )  # fmt: skip
     built.__version__ = "stand-in"
     return built
@@ -495,6 +517,19 @@ def installed() -> Iterator[Any]:
         if before is not None:
             sys.modules["cupy"] = before
         forget()
+
+
+@contextlib.contextmanager
+def driven_by_the_emulator() -> Iterator[None]:
+    """For a block, sources go to the stand-in's RawModule as they are: nothing is compiled."""
+    from minigen_kernels.cuda import compile as nvrtc
+
+    before = nvrtc.cubin_file
+    nvrtc.cubin_file = lambda source, architecture: source
+    try:
+        yield
+    finally:
+        nvrtc.cubin_file = before
 
 
 def with_cpu_kernels(monkeypatch: Any) -> None:

@@ -1,12 +1,14 @@
 """On a real GPU: every op, every rung and every model against the CPU, and capture against eager.
 
 Skipped without one; `python -m benchmarks gpu` runs them all. A kernel that has no CUDA rung yet is
-a skip that says so.
+a skip that says so. With MINIGEN_REHEARSAL=1 the emulator, behind the stand-in for CuPy, is the
+GPU: so does a rehearsal of that command, with some of these tests.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from minigen_kernels.random import Generator
 from minigen import Tensor
 from minigen.capture import captured
 from minigen.testing.cases import CASES
+from tests.device import strict_cupy
 from tests.device.test_strict import check
 from tests.device.test_training import CONFIGS, OPTIMISERS, same, trained, training
 
@@ -37,6 +40,10 @@ RUNGS = [
 
 @pytest.fixture(scope="module")
 def gpu():
+    if os.environ.get("MINIGEN_REHEARSAL"):
+        with strict_cupy.installed() as standing_in, strict_cupy.driven_by_the_emulator():
+            yield standing_in
+        return
     cupy = pytest.importorskip("cupy", reason="needs CuPy and a GPU")
     try:
         count = cupy.cuda.runtime.getDeviceCount()
@@ -44,7 +51,7 @@ def gpu():
         pytest.skip(f"needs a GPU: {error}")
     if not count:
         pytest.skip("needs a GPU: the driver knows none")
-    return cupy
+    yield cupy
 
 
 @contextlib.contextmanager

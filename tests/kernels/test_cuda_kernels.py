@@ -48,6 +48,14 @@ def test_gemm_of_several_tiles(shape, flips):
             close(rung(*stored, *flips), a @ b, k, rung.__name__)
 
 
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+def test_a_product_of_no_terms_is_the_bias(batch):
+    a, b, bias = np.zeros((*batch, 3, 0)), np.zeros((*batch, 0, 2)), np.array([1.0, 2.0])
+    for rung in LADDERS["gemm"][1:]:
+        np.testing.assert_array_equal(rung(a, b), np.zeros((*batch, 3, 2)))
+        np.testing.assert_array_equal(rung(a, b, bias=bias) - bias, np.zeros((*batch, 3, 2)))
+
+
 @given(st.data(), SEEDS, st.sampled_from(FLOATS), cases(), st.booleans())
 def test_conv2d(data, seed, dtype, case, has_bias):
     x, w, _, settings = case

@@ -180,6 +180,70 @@ def test_convolutions_of_several_tiles(precision):
     products_agree("conv_transpose2d", precision, 3, y, wide, None, terms=18, **settings)
 
 
+# ---------------------------------------------------------------- float32 by three products in TF32
+def off(got, exact, sizes):
+    """The largest error as a part of the same sum of the sizes of its terms."""
+    return float((np.abs(got - exact) / sizes).max())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_three_products_in_tf32_are_nearly_those_of_float32(layout):
+    """Off by 3 · 2^-22 of each product at most, and no more than four times float32's own error."""
+    m, k, n = 65, 33, 70
+    a, b = normal((m, k), (k, n))
+    exact, sizes = (x.astype(np.float64) @ y for x, y in ((a, b), (np.abs(a), np.abs(b))))
+    with cuda.emulation(check=True, seed=1):
+        split = gemm.gemm_3_tf32x3(*stored(a, b, layout))
+        plain = gemm.gemm_2_registers(*stored(a, b, layout))
+        once = gemm.gemm_3_tf32(*stored(a, b, layout))
+    assert off(split, exact, sizes) <= 3 * 2.0**-22 + (k + 8) * 2.0**-23
+    assert np.linalg.norm(split - exact) <= 4 * np.linalg.norm(plain - exact)
+    assert np.linalg.norm(split - exact) < 1e-2 * np.linalg.norm(once - exact)
+
+
+def test_a_single_product_in_three_parts():
+    """Nothing is summed here: 22 bits of each factor, all of it where a factor has no more."""
+    a, b = normal((67, 1), (1, 65))
+    exact = a.astype(np.float64) @ b
+    with cuda.emulation(check=True, seed=2):
+        error = np.abs(gemm.gemm_3_tf32x3(a, b) - exact)
+        whole = np.round(a * 2**9), np.round(b * 2**9)
+        np.testing.assert_array_equal(gemm.gemm_3_tf32x3(*whole), whole[0] @ whole[1])
+        infinite = gemm.gemm_3_tf32x3(np.array([[np.inf, 1]], np.float32), np.ones((2, 1), "f4"))
+    assert (error <= (3 * 2.0**-22 + 2.0**-23) * np.abs(exact)).all() and error.max() > 0
+    assert np.isnan(infinite).all()  # it has no parts, so it is not passed over in silence
+
+
+def test_convolutions_in_three_parts():
+    x, w, bias = normal((2, 5, 7, 6), (9, 5, 3, 3), (9,))
+    settings = dict(stride=(2, 1), padding=(1, 1))
+    y = normal((2, 9, 4, 6))[0]
+    for name, arguments in (("conv2d", (x, w, bias)), ("conv_transpose2d", (y, w, None)),
+                            ("conv2d_weight", (x, y, (3, 3)))):  # fmt: skip
+        wide = [v.astype(np.float64) if isinstance(v, np.ndarray) else v for v in arguments]
+        exact = getattr(backend_of(x), name)(*wide, **settings)
+        with cuda.emulation(check=True, seed=3):
+            split = TENSOR_CORES["tf32x3"][name](*arguments, **settings)
+            once = TENSOR_CORES["tf32"][name](*arguments, **settings)
+        assert split.dtype == np.float32
+        apart = np.linalg.norm(split - exact)
+        assert apart < 1e-6 * np.linalg.norm(exact) < 1e-2 * np.linalg.norm(once - exact)
+
+
+def test_what_three_products_stand_for():
+    """Attention has none of them, and is computed in float32; float64 is never split."""
+    assert set(PRODUCTS) - set(TENSOR_CORES["tf32x3"]) == {"attention", "attention_backward"}
+    x = np.eye(3, dtype=np.float32)
+    with use(backend="emulator", precision="tf32x3"):
+        assert backend_of(x).gemm is gemm.gemm_3_tf32x3
+        assert backend_of(x).attention is LADDERS["attention"][-1]
+    for name in TENSOR_CORES["tf32x3"]:
+        kernel, plain = TENSOR_CORES["tf32x3"][name], LADDERS[name][-1]
+        given = CALLS[name](kernel, lambda *shapes: [v.astype(float) for v in normal(*shapes)])
+        same = CALLS[name](plain, lambda *shapes: [v.astype(float) for v in normal(*shapes)])
+        np.testing.assert_array_equal(given, same)
+
+
 # ---------------------------------------------------------------- use(precision=...)
 @pytest.mark.parametrize("precision", BITS)
 def test_use_puts_them_in_the_place_of_every_rung(precision):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from minigen_kernels.cpu import LADDERS
 
+from tests.kernels import sources
+
 
 def values(*shape):
     return np.random.default_rng(shape).standard_normal(shape)
@@ -84,3 +86,12 @@ def test_every_rung_has_the_values_of_rung_0(name, rung):
     for a, b in zip(right, found, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype
         np.testing.assert_allclose(b, a, rtol=1e-11, atol=1e-12)
+
+
+def test_the_readme_lists_the_cuda_sources_with_their_lines():
+    text = sources.README.read_text(encoding="utf-8")
+    found = text.split("<!-- sources:begin -->\n")[1].split("\n<!-- sources:end -->")[0]
+    assert found == sources.listed(), "python -m tests.kernels.sources writes the list anew"
+    for path in (*sources.FOLDER.glob("*.cu"), *sources.FOLDER.glob("*.cuh")):
+        ladders = text.split("<!-- sources:begin -->")[0]
+        assert f"`{path.name}`" in ladders or path.suffix == ".cuh" or path.name == "step.cu"

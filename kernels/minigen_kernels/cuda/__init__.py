@@ -50,6 +50,12 @@ LADDERS = {
 # factors rounded for tensor cores. float64 arrays go to the last rung above.
 TENSOR_CORES: dict[str, dict[str, Any]] = {
     "float32": {},
+    "tf32x3": {  # attention stays with its rung in float32
+        "gemm": gemm.gemm_3_tf32x3,
+        "conv2d": conv.conv2d_3_tf32x3,
+        "conv_transpose2d": conv.conv_transpose2d_2_tf32x3,
+        "conv2d_weight": conv.conv2d_weight_2_tf32x3,
+    },
     "tf32": {
         "gemm": gemm.gemm_3_tf32,
         "conv2d": conv.conv2d_3_tf32,

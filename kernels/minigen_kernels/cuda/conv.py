@@ -64,6 +64,15 @@ def conv2d_3_tf32(
 
 
 @float64_by(conv2d_2_shallow)
+def conv2d_3_tf32x3(
+    x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """y = conv2d(x, w) by tensor cores, nearly in float32: a factor is two numbers of TF32."""
+    suffix("conv2d", x, w, bias)
+    return _conv2d(TENSOR, "tf32x3", x, w, bias, stride, padding, dilation, groups)
+
+
+@float64_by(conv2d_2_shallow)
 def conv2d_3_bf16(
     x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
 ) -> Any:
@@ -107,6 +116,16 @@ def conv_transpose2d_2_tf32(
     suffix("conv_transpose2d", y, w, bias)
     how = stride, padding, output_padding, dilation, groups
     return _conv_transpose2d(TENSOR_PHASES, "tf32", y, w, bias, *how)
+
+
+@float64_by(conv_transpose2d_1_phases)
+def conv_transpose2d_2_tf32x3(
+    y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """x = conv_transpose2d(y, w) by tensor cores, nearly in float32: see conv2d_3_tf32x3."""
+    suffix("conv_transpose2d", y, w, bias)
+    how = stride, padding, output_padding, dilation, groups
+    return _conv_transpose2d(TENSOR_PHASES, "tf32x3", y, w, bias, *how)
 
 
 @float64_by(conv_transpose2d_1_phases)
@@ -157,6 +176,16 @@ def conv2d_weight_2_tf32(
     suffix("conv2d_weight", x, gy)
     how = kernel_size, stride, padding, dilation, groups
     return _conv2d_weight(TENSOR_SPLIT, "tf32", x, gy, *how)
+
+
+@float64_by(conv2d_weight_1_split)
+def conv2d_weight_2_tf32x3(
+    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """gw = conv2d_weight(x, gy) by tensor cores, nearly in float32: see conv2d_3_tf32x3."""
+    suffix("conv2d_weight", x, gy)
+    how = kernel_size, stride, padding, dilation, groups
+    return _conv2d_weight(TENSOR_SPLIT, "tf32x3", x, gy, *how)
 
 
 @float64_by(conv2d_weight_1_split)

@@ -1,5 +1,5 @@
 // The three convolutions of conv.cuh on arrays of float32, rung 3: the products by tensor cores, of
-// factors rounded to bfloat16 or TF32, summed in float32.
+// factors rounded to bfloat16 or TF32, or split in two numbers of TF32, summed in float32.
 // REGISTERS 208: three blocks fit into a multiprocessor, two of the transposed convolution
 #include "conv.cuh"
 #include "tensor.cuh"
@@ -20,3 +20,4 @@
   }
 CONV(Bf16, bf16)
 CONV(Tf32, tf32)
+CONV(Tf32x3, tf32x3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,14 @@ def gemm_3_tf32(a, b, transpose_a=False, transpose_b=False, bias=None):
 
 
 @float64_by(gemm_2_registers)
+def gemm_3_tf32x3(a, b, transpose_a=False, transpose_b=False, bias=None):
+    """c = bias + a·b by tensor cores, nearly in float32: a factor is two numbers of TF32, the
+    product three of theirs."""
+    suffix("gemm", a, b)
+    return _gemm(TENSOR, "tf32x3", a, b, transpose_a, transpose_b, bias)
+
+
+@float64_by(gemm_2_registers)
 def gemm_3_bf16(a, b, transpose_a=False, transpose_b=False, bias=None):
     """c = bias + a·b by tensor cores: factors rounded to bfloat16, sums in float32."""
     suffix("gemm", a, b)
@@ -52,7 +61,8 @@ def _gemm(
     if not c.size:
         return c
     count = int(np.prod(batch, dtype=int))
-    parts = [x.reshape(-1, *x.shape[-2:]) for x in (a, b, c)]
+    # Not -1: with no terms to add up, a and b are empty, and c is the bias.
+    parts = [x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:]) for x in (a, b, c)]
     for start in range(0, count, MOST_BLOCKS):
         rows = slice(start, start + MOST_BLOCKS)
         one_a, one_b, one_c = (x if len(x) == 1 else x[rows] for x in parts)

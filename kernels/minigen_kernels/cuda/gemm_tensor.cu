@@ -1,5 +1,6 @@
 // c[s, i, j] = bias[j] + sum over k of a[s, i, k] b[s, k, j], any size, arrays of float32; rung 3:
-// the products by tensor cores, of operands rounded to bfloat16 or TF32, summed in float32.
+// the products by tensor cores, of operands rounded to bfloat16 or TF32, or split in two numbers of
+// TF32, summed in float32.
 // blockIdx: x tiles of columns, y of rows, z batch.
 // REGISTERS 168: three blocks fit into a multiprocessor
 #include "gemm.cuh"
@@ -19,3 +20,4 @@
   GEMM(KIND, SUFFIX, tt, false, true)
 LAYOUTS(Bf16, bf16)
 LAYOUTS(Tf32, tf32)
+LAYOUTS(Tf32x3, tf32x3)

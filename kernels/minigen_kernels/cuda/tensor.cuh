@@ -1,11 +1,12 @@
 // c[m, n] = sum over k of a(m, k) b(k, n) by tensor cores: the tile of tile.cuh for numbers of 32
 // bits that are rounded as they enter shared memory, to bfloat16 (8 significant bits) or to TF32
-// (11), multiplied exactly and summed in float32. What is stored in global memory stays float32.
+// (11), multiplied exactly and summed in float32; or that are split in two of TF32 (22). What is
+// stored in global memory stays float32.
 //
 // A tile lies in shared memory by rows of 32-bit words, for A a row per m, for B a row per n; a word
 // holds one number of TF32 or two of bfloat16. A row has chunks of 16 bytes: ldmatrix reads eight
 // rows of one chunk at a time, and hands word t of row g to lane 4 g + t. That is what mma.sync
-// expects of the operands of both kinds, so nothing below depends on the kind but two functions.
+// expects of the operands of all kinds, so nothing below depends on the kind but two functions.
 #pragma once
 #include "ptx.cuh"
 
@@ -27,6 +28,34 @@ struct Tf32 {
   static __device__ __forceinline__ void mma(float (&d)[4], const unsigned (&a)[4],
                                              const unsigned (&b)[2]) {
     mma_tf32(d, a, b);
+  }
+};
+// float32's products by tensor cores: x = high + low, each of 11 bits, so that x keeps 22 of its 24;
+// a b = low high + high low + high high, small terms first, and low low, below 2^-22, is left out.
+// What lies in shared memory is x itself: the parts are made where they are multiplied. An infinity
+// has no such parts: its products are NaN.
+struct Tf32x3 {
+  static constexpr int PER_WORD = 1;
+  static __device__ __forceinline__ unsigned word(const float (&x)[1]) {
+    return __float_as_uint(x[0]);
+  }
+  template <int N>
+  static __device__ __forceinline__ void split(const unsigned (&x)[N], unsigned (&high)[N],
+                                               unsigned (&low)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      high[i] = float_to_tf32(__uint_as_float(x[i]));
+      low[i] = float_to_tf32(__uint_as_float(x[i]) - __uint_as_float(high[i]));
+    }
+  }
+  static __device__ __forceinline__ void mma(float (&d)[4], const unsigned (&a)[4],
+                                             const unsigned (&b)[2]) {
+    unsigned a_high[4], a_low[4], b_high[2], b_low[2];
+    split(a, a_high, a_low);
+    split(b, b_high, b_low);
+    mma_tf32(d, a_low, b_high);
+    mma_tf32(d, a_high, b_low);
+    mma_tf32(d, a_high, b_high);
   }
 };
 
