@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backend_of, namespace_of, on_gpu, readable, to_device
+from . import backend_of, namespace_of, on_gpu, readable, setting, to_device
 
 __all__ = ["Generator", "philox_words"]
 
@@ -177,6 +177,8 @@ class Generator:
         Kernels of CUDA do so; on the CPU it is done by whole arrays, below.
         """
         dtype, shape = _float_type(dtype), _shape(shape)
+        if self.namespace is np and setting().backend == "cpu":  # Numba stays unimported
+            return None
         like = self.namespace.empty(0, dtype)
         kernel = getattr(backend_of(like), name, None)
         if kernel is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from minigen_kernels import backend_of, beside, namespace_of, on_gpu
+from minigen_kernels import backend_of, beside, namespace_of, on_gpu, setting
 from minigen_kernels.random import Generator, is_generator
 
 from ..function import Function
@@ -41,7 +41,7 @@ def dropout(
             "dropout: give the generator that decides what is dropped, rng=minigen.Generator(seed)"
         )
     drawn = _following("dropout", rng, x)
-    if isinstance(drawn, Generator) and hasattr(backend_of(x.data), "dropout"):
+    if isinstance(drawn, Generator) and _has_kernel(x.data):
         return Dropout(p, drawn.seed, *drawn.place(-(-x.size // 4)))(x)
     kept = namespace_of(x.data).asarray(beside(drawn.uniform(x.shape, np.float32), x.data) >= p)
     return x * Tensor(kept * x.dtype.type(1 / (1 - p)))
@@ -63,6 +63,12 @@ class Dropout(Function):
 
     def backward(self, gy: Tensor) -> Tensor:
         return Dropout(self.p, *self.place)(gy)
+
+
+def _has_kernel(x: Any) -> bool:
+    """Whether dropout is a kernel for this array; on the CPU it is not, and nothing is imported."""
+    on_cpu = not on_gpu(x) and setting().backend == "cpu"
+    return not on_cpu and hasattr(backend_of(x), "dropout")
 
 
 def _following(op: str, rng: Any, x: Tensor) -> Any:

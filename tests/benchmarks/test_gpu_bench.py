@@ -260,8 +260,15 @@ def test_every_test_of_a_device_is_in_one_shard():
 
 BARE = """
 import sys
-for name in ("PIL", "tyro", "platformdirs"):  # not on the command's list
-    sys.modules[name] = None
+
+
+class NotInstalled:  # what is not on the command's list
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("PIL", "tyro", "platformdirs"):
+            raise ModuleNotFoundError(name)
+
+
+sys.meta_path.insert(0, NotInstalled())
 """
 
 
