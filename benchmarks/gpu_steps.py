@@ -58,8 +58,9 @@ def ours(case: Case, device: str, capture: bool, wait: Callable[[], None]) -> Si
 
     from . import minigen_side
 
-    model, batch = minigen_side.build(case), batch_of(case)
-    models = model if isinstance(model, tuple) else (model,)
+    made, batch = minigen_side.build(case), batch_of(case)
+    model: Any = made
+    models = made if isinstance(made, tuple) else (made,)
     for part in models:
         part.to(device)
 
@@ -69,19 +70,19 @@ def ours(case: Case, device: str, capture: bool, wait: Callable[[], None]) -> Si
     if case.op == "step_vae":
         opt = optim.Adam(model.parameters(), lr=1e-3)
 
-        def step(x: Tensor, z: Tensor) -> Any:
+        def vae_step(x: Tensor, z: Tensor) -> Any:
             noise = minigen_side.Noise(z.data)
             reconstruction, kl = vae.losses(model, x, noise)
             loss = reconstruction + kl
             opt.step(grad(loss, opt.params))
             return (loss,)
 
-        inputs = put(batch["x"]), put(batch["z"])
+        step, inputs = vae_step, (put(batch["x"]), put(batch["z"]))
     elif case.op in GANS:
-        G, D = models
+        G, D = model
         opts = [optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999)) for m in models]
 
-        def step(x: Tensor, z: Tensor) -> Any:
+        def gan_step(x: Tensor, z: Tensor) -> Any:
             fake = G(z)
             loss_d = dcgan.discriminator_loss(D(x), D(fake.detach()))
             opts[1].step(grad(loss_d, opts[1].params))
@@ -89,18 +90,19 @@ def ours(case: Case, device: str, capture: bool, wait: Callable[[], None]) -> Si
             opts[0].step(grad(loss_g, opts[0].params))
             return loss_d, loss_g
 
-        inputs = tuple(put(x) for x in real_and_noise(case, batch))
+        step, inputs = gan_step, tuple(put(x) for x in real_and_noise(case, batch))
     else:
         opt = optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.01)
         places = model.places(np.arange(model.config.size**2))
 
-        def step(told: Tensor, tokens: Tensor) -> Any:
+        def gpt_step(told: Tensor, tokens: Tensor) -> Any:
             loss = image_gpt.nats_told(model, told, tokens, places).mean() / tokens.shape[1]
             grads, _ = optim.clip_grad_norm(grad(loss, opt.params), 1.0)
             opt.step(grads)
             return (loss,)
 
-        inputs = tuple(x.to(device) for x in image_gpt.told(model, batch["tokens"]))
+        told = image_gpt.told(model, batch["tokens"])
+        step, inputs = gpt_step, tuple(x.to(device) for x in told)
     whole = Captured(step, device, _refuse) if capture else step
     return Side(lambda: whole(*inputs), lambda made: [float(x) for x in made], wait)
 

@@ -73,6 +73,7 @@ def _small_graph(case: Case) -> Run:
     def run() -> list[np.ndarray]:
         x.grad = y.grad = None
         (x + y).sum().backward()
+        assert x.grad is not None
         return [x.grad.data]
 
     return run
