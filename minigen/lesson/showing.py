@@ -1,8 +1,8 @@
 """show(): a picture out of a lesson, always as a PNG file; quick(): a smaller size for a quick run.
 
 Pictures go to the folder in MINIGEN_LESSON_PICTURES, else to runs/lessons, else, where nothing can
-be written, to a temporary folder. The stepper and the page
-builder listen (`listener`) and place them; a script prints where they are; a notebook draws them.
+be written, to a temporary folder. The stepper and the page builder listen (`listener`) and place
+them; a script prints where they are; a notebook draws them.
 """
 
 from __future__ import annotations
