@@ -48,8 +48,8 @@ def l1_loss(draw: Any) -> Any:
 
 
 def beside(x: Any, array: Any) -> Any:
-    """The array as a Tensor where x is; None for None."""
-    return None if array is None else Tensor(array).to(x.device)
+    """The array as a Tensor where x, which may be torch's, is; None for None."""
+    return None if array is None else Tensor(array).to(str(x.device))
 
 
 @CASES.case("binary_cross_entropy_with_logits")

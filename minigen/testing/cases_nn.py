@@ -297,7 +297,7 @@ def batch_norm(draw: Any) -> Any:
     eps, affine, kept = draw(EPS), _affine(draw, shape[1:2]), draw(st.booleans())
 
     def f(x: Any, w: Any = None, b: Any = None) -> Any:
-        running = _statistics(shape, x.device) if kept else (None, None)
+        running = _statistics(shape, str(x.device)) if kept else (None, None)
         return F.batch_norm(x, *running, w, b, training=True, eps=eps)
 
     axes = (0, *range(2, len(shape)))
@@ -311,7 +311,7 @@ def batch_norm_eval(draw: Any) -> Any:
     affine = _affine(draw, shape[1:2])
 
     def f(x: Any, w: Any = None, b: Any = None) -> Any:
-        return F.batch_norm(x, *_statistics(shape, x.device), w, b)
+        return F.batch_norm(x, *_statistics(shape, str(x.device)), w, b)
 
     def right(x: Any, *a: Any) -> Any:
         mean, var = (s.data.reshape(-1, *[1] * (x.ndim - 2)) for s in _statistics(shape))
@@ -327,7 +327,7 @@ def instance_norm(draw: Any) -> Any:
     eps, affine, own = draw(EPS), _affine(draw, shape[1:2]), draw(st.booleans())
 
     def f(x: Any, w: Any = None, b: Any = None) -> Any:
-        running = _statistics(shape, x.device)
+        running = _statistics(shape, str(x.device))
         return F.instance_norm(x, *running, w, b, use_input_stats=own, eps=eps)
 
     def right(x: Any, *a: Any) -> Any:
