@@ -59,10 +59,10 @@ setup(
     },
     install_requires=[
         "numpy>=2.0,<2.5",
-        "numba>=0.61,<0.69",
+        "numba>=0.62,<0.69",
         "pillow>=10.1,<14",
         "rich>=13.7,<16",
-        "tyro>=0.9,<2",
+        "tyro>=0.9.2,<2",
         "safetensors>=0.4.5,<1",
         "platformdirs>=4,<5",
     ],

@@ -100,7 +100,7 @@ class TorchGPT(torch.nn.Module):
     def __init__(self, c: image_gpt.Config):
         super().__init__()
         d = c.width
-        self.size = c.size
+        self.size, self.width, self.n_heads = c.size, d, c.n_heads
         self.token = torch.nn.ModuleList(torch.nn.Embedding(c.levels + 1, d) for _ in range(4))
         self.row, self.column = torch.nn.Embedding(c.size, d), torch.nn.Embedding(c.size, d)
         self.blocks = torch.nn.ModuleList(TorchBlock(d, c.n_heads) for _ in range(c.layers))
@@ -119,8 +119,7 @@ class TorchGPT(torch.nn.Module):
 @torch.inference_mode()
 def sample(model: TorchGPT, n: int, levels: int, context: Any, draws: torch.Generator) -> Any:
     """Tokens (n, size, size), one after another, with keys and values in preallocated arrays."""
-    size, d = model.size, model.head.in_features
-    heads = model.blocks[0].heads
+    size, d, heads = model.size, model.width, model.n_heads
     shape = (n, heads, size * size, d // heads)
     caches = [(torch.empty(shape), torch.empty(shape)) for _ in model.blocks]
     tokens = np.zeros((n, size * size), np.int64)

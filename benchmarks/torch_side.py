@@ -43,12 +43,12 @@ def _best(runs: list[Run]) -> Run:
 
 
 def _tensor(x: np.ndarray, layout: Any = torch.contiguous_format) -> torch.Tensor:
-    x = torch.from_numpy(x)
-    return x.contiguous(memory_format=layout) if x.ndim == 4 else x
+    t = torch.from_numpy(x)
+    return t.contiguous(memory_format=layout) if t.ndim == 4 else t
 
 
-def _maybe(function: Run, compiled: bool) -> Run:
-    return torch.compile(function) if compiled else function  # type: ignore[return-value]
+def _maybe(function: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
+    return torch.compile(function) if compiled else function
 
 
 def _formula(case: Case, layout: Any, compiled: bool) -> Run:
@@ -98,7 +98,7 @@ def _small_graph(case: Case, layout: Any, compiled: bool) -> Run:
     return run
 
 
-def _twin(theirs: torch.nn.Module, ours: Any, layout: Any = torch.contiguous_format) -> Any:
+def _twin(theirs: Any, ours: Any, layout: Any = torch.contiguous_format) -> Any:
     state = {name: torch.from_numpy(np.array(x)) for name, x in ours.state_dict().items()}
     theirs.load_state_dict(state)
     return theirs.to(memory_format=layout)
@@ -137,7 +137,7 @@ def _step_gpt(case: Case, layout: Any, compiled: bool) -> Run:
     def value_of(told: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(model(told).flatten(0, 1), target)
 
-    value: Any = _maybe(value_of, compiled)
+    value = _maybe(value_of, compiled)
 
     def step() -> list[np.ndarray]:
         told = torch.from_numpy(context(tokens, config.levels))  # as minigen does, in every step

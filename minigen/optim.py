@@ -258,8 +258,9 @@ class Adam(Optimizer):
         kept = [i for i, _ in group]
 
         def now() -> tuple[float, float, float]:
-            decay = self.weight_decay, self.decoupled
-            return optimizer.changes(self.lr, *self.betas, *decay, self.steps[kept[0]])
+            beta1, beta2 = self.betas
+            decay, decoupled, step = self.weight_decay, self.decoupled, self.steps[kept[0]]
+            return optimizer.changes(self.lr, beta1, beta2, decay, decoupled, step)
 
         def following() -> tuple[float, float, float]:
             self._count(kept, 1)

@@ -73,7 +73,7 @@ def plot(
     return sheet
 
 
-def _legend(sheet: Drawing, labels: list[str], colours: dict[str, str], width: float) -> None:
+def _legend(sheet: Drawing, labels: list[str], colours: Mapping[str, str], width: float) -> None:
     at = LEFT + width
     for label in reversed(labels):
         long = 5.5 * len(label)

@@ -22,6 +22,7 @@ def notebook(lesson: Lesson, folder: Path, *, quick: bool = False) -> Path:
     try:
         import jupytext
         import nbclient
+        from nbclient.exceptions import CellExecutionError
     except ImportError as missing:
         raise MinigenError(f"notebooks need {missing.name}: pip install 'minigen[lessons]'"
                            ) from None
@@ -40,7 +41,7 @@ def notebook(lesson: Lesson, folder: Path, *, quick: bool = False) -> Path:
                 extra_arguments=["--log-level=ERROR"],  # it warns of a network: this machine alone
             )  # fmt: skip
             client.execute()
-        except nbclient.exceptions.CellExecutionError as error:
+        except CellExecutionError as error:
             raise LessonError(f"{lesson.path.name}, as a notebook: {error}") from None
         finally:
             os.environ.clear()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cases import CASES
+    from .checks import Row, run_checks
 
 __all__ = ["CASES", "Row", "run_checks"]
 

@@ -35,6 +35,9 @@ def gemm_cases() -> Iterator[Case]:
         for m, k, n in [(5, 7, 6), (1, 1, 1), (4, 8, 4), (3, 0, 2), (0, 3, 2)]:
             yield f"{m, k, n}", [normal(dtype, m, k), normal(dtype, k, n)], {}, k
         flipped = dict(transpose_a=True, transpose_b=True)
+        for k in (7, 0):
+            bias = normal(dtype, 6)
+            yield "bias", [normal(dtype, 5, k), normal(dtype, k, 6)], {"bias": bias}, k + 1
         yield "transposed", [normal(dtype, 5, 3).T.copy().T, normal(dtype, 6, 5)], flipped, 5
         for batches in [((2,), (2,)), ((2,), ()), ((), (2,))]:
             a, b = (normal(dtype, *batch, 3, 5) for batch in batches)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import hashlib
+import importlib
 import os
 import re
 import shutil
@@ -121,8 +122,7 @@ def version() -> str:
 
 def _nvrtc() -> Any:
     try:
-        from cuda.bindings import nvrtc
-
+        nvrtc = importlib.import_module("cuda.bindings.nvrtc")
         nvrtc.nvrtcVersion()  # the library behind the bindings is loaded here
     except (ImportError, RuntimeError, OSError) as error:
         text = f"CUDA kernels are compiled by NVRTC, which is missing: {REMEDY}"

@@ -7,12 +7,15 @@ run these kernels in its simulator, in Python.
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
-from numba import config, cuda
+from numba import config as numba_config
 
 __all__ = ["cuda", "launch"]
 
+config: Any = numba_config  # its settings are made at run time
+cuda: Any = importlib.import_module("numba.cuda")
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small grid is no mistake here
 
 
