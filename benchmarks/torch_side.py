@@ -3,6 +3,7 @@ and for convolutions the better of the two memory formats."""
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -25,13 +26,17 @@ def prepare(case: Case, compiled: bool = False) -> Run:
     make = SPECIAL.get(case.op, _formula)
     convolutional = case.op in CONVOLUTIONAL or case.sizes.get("network") == "conv"
     formats = [torch.contiguous_format, torch.channels_last]
-    return _best([make(case, f, compiled) for f in formats[: 1 + convolutional]])
+    return _best([functools.partial(make, case, f, compiled) for f in formats[: 1 + convolutional]])
 
 
-def _best(runs: list[Run]) -> Run:
-    """The quickest of them, by the median of five calls in turn."""
-    if len(runs) == 1:
-        return runs[0]
+def _best(makers: list[Callable[[], Run]]) -> Run:
+    """The quickest of what they make, by the median of five calls in turn.
+
+    It is made anew then: a model that has been trained is no longer the one to compare with.
+    """
+    if len(makers) == 1:
+        return makers[0]()
+    runs = [make() for make in makers]
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(6):
         for run, spent in zip(runs, times, strict=True):
@@ -39,7 +44,7 @@ def _best(runs: list[Run]) -> Run:
             run()
             spent.append(time.perf_counter() - began)
     medians = [statistics.median(spent[1:]) for spent in times]
-    return runs[medians.index(min(medians))]
+    return makers[medians.index(min(medians))]()
 
 
 def _tensor(x: np.ndarray, layout: Any = torch.contiguous_format) -> torch.Tensor:

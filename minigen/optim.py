@@ -269,7 +269,7 @@ class Adam(Optimizer):
         for i in kept:
             recording.each_replay(self.params[i].changed)
         changing = recording.numbers(now(), following, lambda: self._count(kept, -1))
-        optimizer.adam_recorded(*arrays, changing, **rule)
+        optimizer.adam_recorded(*arrays, changing=changing, **rule)
 
 
 class AdamW(Adam):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -167,17 +165,6 @@ def test_errors_name_the_shapes(kernel):
         kernel(np.ones((2, 1, 1)), np.ones((3, 1, 1)))
     with pytest.raises(ValueError, match="must have 2 axes or more"):
         kernel(np.ones(3), np.ones((3, 1)))
-
-
-def test_a_failure_on_a_helper_thread_reaches_the_caller():
-    def work(seen):
-        seen.append(1)
-        if len(seen) == 2 or threads.get_threads() == 1:
-            raise ArithmeticError("on one thread")
-
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(pytest.raises(ArithmeticError, match="on one thread"))
-        threads.on_all_threads(work, [])
 
 
 def test_runs_are_columns_side_by_side():

@@ -152,6 +152,62 @@ def next_task(typing_context, counters, n):
 
 
 @intrinsic
+def set_counter(typing_context, counters, n, value):
+    """counters[n] = value, seen by other threads after all that this one wrote before."""
+    signature = types.void(counters, types.int64, types.int64)
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(counters)(context, builder, args[0]).data
+        at = builder.add(builder.ptrtoint(data, I64), builder.mul(args[1], I64(8)))
+        pointer = builder.inttoptr(at, I64.as_pointer())
+        builder.atomic_rmw("xchg", pointer, args[2], "seq_cst")
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def await_counter(typing_context, counters, n, value, most):
+    """counters[n] as soon as it is `value` or more, or after looking `most` times (at least 1)."""
+    signature = types.int64(counters, types.int64, types.int64, types.int64)
+
+    def codegen(context, builder, signature, args):
+        array, n, value, most = args
+        data = context.make_array(counters)(context, builder, array).data
+        at = builder.add(builder.ptrtoint(data, I64), builder.mul(n, I64(8)))
+        pointer = builder.inttoptr(at, I64.as_pointer())
+        before = builder.block
+        look, rest, end = (builder.append_basic_block(name) for name in ("look", "rest", "end"))
+        builder.branch(look)
+        builder.position_at_end(look)
+        left = builder.phi(I64)
+        left.add_incoming(most, before)
+        found = builder.load_atomic(pointer, "acquire", 8)
+        following = builder.sub(left, I64(1))
+        less = builder.icmp_signed("<", found, value)
+        on = builder.icmp_signed(">", following, I64(0))
+        builder.cbranch(builder.and_(less, on), rest, end)
+        builder.position_at_end(rest)
+        _pause(builder)
+        left.add_incoming(following, builder.block)
+        builder.branch(look)
+        builder.position_at_end(end)
+        return found
+
+    return signature, codegen
+
+
+def _pause(builder: Any) -> None:
+    """Tell a core of x86 that this loop waits: it then leaves more to its other thread."""
+    if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
+        return
+    module, name = builder.module, "llvm.x86.sse2.pause"
+    if name not in module.globals:
+        ir.Function(module, ir.FunctionType(ir.VoidType(), []), name)
+    builder.call(module.globals[name], [])
+
+
+@intrinsic
 def multiply_tile(typing_context, width, depth, a, a_at, b, b_at, tile):
     """tile[i, j] = Σ_k a[a_at + k·rows + i] · b[b_at + k·columns + j], k < depth (at least 1).
 
