@@ -31,12 +31,16 @@ COLUMN_BLOCK = 16  # panels of B in a task: at most 768 KiB, which stay in the s
 AHEAD = 4  # panels packed at once of an A whose columns lie side by side
 FAR = 2048  # bytes from row to row of B that are too many: they fall into few sets of the caches
 FEW = 8  # panels of A for which B is read as it lies even if its vectors lie badly
-TASKS_PER_THREAD = 4
+TILES = 1536  # of C in a task: at most 768 KiB, which stay in the second-level cache for all depths
+MOST_TASKS = 4  # for each thread, down and across
+# What costs as much as so many tiles: to pack a panel, to begin a task; and what a thread that
+# comes late costs, as a share of a round.
+READ_A, PACK_A, PACK_B, START, LATE = 0.1, 0.2, 0.35, 0.2, 0.1
 SMALL = 100_000  # multiplications that are done before a second thread has woken up
 
 # What the entries of Layout.sizes are.
 M, N, DEPTH, K_BLOCK, ROW_BLOCK, ROW_BLOCKS, COLUMN_BLOCK_, COLUMN_BLOCKS, TASKS = range(9)
-A_BATCH, A_LINE, A_DEEP, B_BATCH, B_LINE, B_DEEP, PACK_B, SCRATCH = range(9, 17)
+A_BATCH, A_LINE, A_DEEP, B_BATCH, B_LINE, B_DEEP, PACKED, SCRATCH = range(9, 17)
 HEIGHTS = 17  # and the two behind it
 
 
@@ -120,13 +124,9 @@ def _layout(
     row_of_b = b[2] * dtype.itemsize
     scattered = row_of_b >= FAR or not aligned or row_of_b % CACHE_LINE
     pack_b = b[1] != 1 or bool(scattered) and row_panels > FEW
-    column_blocks = -(-column_panels // COLUMN_BLOCK)
-    column_block = -(-column_panels // column_blocks)
-    wanted = TASKS_PER_THREAD * threads if threads > 1 else 1
-    row_blocks = -(-wanted // (batches * column_blocks))
-    row_blocks = max(1, min(row_blocks, row_panels // (8 if pack_b else 2)))
-    row_block = -(-row_panels // row_blocks)
-    row_blocks = -(-row_panels // row_block)
+    packing = PACK_A if a[2] != 1 else READ_A, PACK_B * pack_b
+    row_block, column_block = _task(batches, row_panels, column_panels, *packing, threads)
+    row_blocks, column_blocks = -(-row_panels // row_block), -(-column_panels // column_block)
     k_block = -(-depth // -(-depth // DEPTH_BLOCK))
     lanes = columns // VECTORS
     sizes = (
@@ -145,6 +145,28 @@ def _layout(
         sizes[SCRATCH] * threads,
         batches * m * n * depth < SMALL,
     )
+
+
+def _task(
+    batches: int, rows: int, columns: int, pack_a: float, pack_b: float, threads: int
+) -> tuple[int, int]:
+    """Panels of A and of B in a task: those with which all threads together are done first.
+
+    The cost of a task is counted in tiles of C. Whole rounds of tasks are what takes time, and many
+    tasks make up for a thread that comes late.
+    """
+    least = -(-columns // COLUMN_BLOCK)
+    more = MOST_TASKS * threads if threads > 1 else 1
+    fewest = -(-rows * -(-columns // least) // TILES)  # blocks of rows
+    down = np.arange(fewest, max(fewest, min(rows, fewest + more)) + 1)[:, None]
+    across = np.arange(least, max(least, min(columns, more)) + 1)
+    wide = -(-columns // across)
+    high = np.minimum(-(-rows // down), TILES // wide)
+    tasks = batches * -(-rows // high) * -(-columns // wide)
+    each = high * wide + pack_a * high + pack_b * wide + START
+    cost = -(-tasks // threads) * each * (1 + LATE * threads / tasks)
+    i, j = np.unravel_index(np.argmin(cost), cost.shape)
+    return int(high[i, 0]), int(wide[j])
 
 
 def _whole_lines(count: int, dtype: np.dtype) -> int:
@@ -343,11 +365,11 @@ def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramp):
     for k0 in range(0, depth, sizes[K_BLOCK]):
         k = min(sizes[K_BLOCK], depth - k0)
         first, packed_to = b0 + k0 * sizes[B_DEEP], from_
-        if sizes[PACK_B] and sizes[B_LINE] == 1:
+        if sizes[PACKED] and sizes[B_LINE] == 1:
             packed_to = from_ + (to - from_) // columns * columns
             _pack_rows(width, b, first, sizes[B_DEEP], from_, packed_to, k, columns, s, panels)
         for j in range(packed_to, to, columns):
-            if sizes[PACK_B] or j + columns > n:
+            if sizes[PACKED] or j + columns > n:
                 place = panels + (j - from_) * k
                 _pack(width, b, first, sizes[B_LINE], sizes[B_DEEP], j, n, columns, k,
                       b_lines, ramp, s, place)  # fmt: skip
@@ -374,7 +396,7 @@ def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramp):
             for j in range(from_, to, columns):
                 two = n - j > lanes
                 whole = left >= rows and n - j >= (columns if two else lanes)
-                packed = sizes[PACK_B] != 0 or j + columns > n
+                packed = sizes[PACKED] != 0 or j + columns > n
                 source = s if packed else b
                 b_at = panels + (j - from_) * k if packed else b0 + k0 * sizes[B_DEEP] + j
                 b_row = columns if packed else sizes[B_DEEP]
