@@ -18,6 +18,7 @@ from .share import inner
 from .simd import I32, I64, _Code, _rows
 
 VECTORS = 2  # vectors across a tile; a single one at the end of an odd number
+AHEAD = 16  # steps of k for which b is asked for in advance: it comes from the second-level cache
 
 
 def heights(words: int) -> tuple[int, int, int, int]:
@@ -69,12 +70,15 @@ def _transposed(code: _Code, lines: list[Any]) -> list[Any]:
     return lines
 
 
-def multiply_into(code, rows, vectors, depth, a_of, b_of, c_lines, first=None, fresh=None) -> None:
+def multiply_into(
+    code, rows, vectors, depth, a_of, b_of, c_lines, first=None, fresh=None, ahead_of=None
+) -> None:
     """c[r] = (fresh(r, v) if first, else c[r]) + Σ_k a(r, k) · b(k), added up in the order of k.
 
     The whole tile stays in registers. a_of(r, k) and b_of(k) give addresses, c_lines has one per
     row. Without `first`, c is always added to. c is asked for before the sum and read behind it,
-    so that nothing waits for memory.
+    b AHEAD steps before its turn, so that nothing waits for memory. That b may lie anywhere;
+    ahead_of(k) gives its address where b_of() cannot look beyond the depth.
     """
     builder, step = code.builder, code.lanes * code.size
     name = f"llvm.fmuladd.v{code.lanes}f{code.size * 8}"  # fused where the CPU can
@@ -83,7 +87,9 @@ def multiply_into(code, rows, vectors, depth, a_of, b_of, c_lines, first=None, f
             code.prefetch(line, v * step)
 
     def body(k, sums):
-        b_k = b_of(k)
+        b_k, soon = b_of(k), (ahead_of or b_of)(builder.add(k, I64(AHEAD)))
+        for v in range(vectors):
+            code.prefetch(soon, v * step, write=False)
         line = [code.load(b_k, code.vector, code.size, v * step) for v in range(vectors)]
         results = []
         for r in range(rows):
@@ -147,7 +153,13 @@ def _tap_tile(which: int, vectors: int) -> Callable[..., Any]:
             def start(r, v):
                 return code.splat(code.load(fresh, code.scalar, code.size, r * code.size))
 
-            multiply_into(code, rows, vectors, depth, a_of, b_of, c_lines, first, start)
+            def ahead_of(k):
+                last = builder.sub(depth, I64(1))
+                return b_of(builder.select(builder.icmp_signed("<", k, depth), k, last))
+
+            multiply_into(
+                code, rows, vectors, depth, a_of, b_of, c_lines, first, start, ahead_of
+            )
             return context.get_dummy_value()
 
         return signature, codegen

@@ -91,15 +91,15 @@ class _Code:
         pointer = self.builder.inttoptr(at, value.type.as_pointer())
         self.builder.store(value, pointer, align=self.size)
 
-    def prefetch(self, address: Any, offset: int = 0) -> None:
-        """Ask for the cache line `offset` bytes behind the address: it will be written soon."""
+    def prefetch(self, address: Any, offset: int = 0, write: bool = True) -> None:
+        """Ask for the cache line `offset` bytes behind the address: it will be used soon."""
         module, byte = self.builder.module, ir.IntType(8).as_pointer()
         name = "llvm.prefetch.p0"
         if name not in module.globals:
             kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
             ir.Function(module, kind, name)
         at = self.builder.inttoptr(self.builder.add(address, I64(offset)), byte)
-        self.builder.call(module.globals[name], [at, I32(1), I32(3), I32(1)])  # write, keep, data
+        self.builder.call(module.globals[name], [at, I32(int(write)), I32(3), I32(1)])  # keep, data
 
     def splat(self, value: Any) -> Any:
         """A vector with this value in every lane."""
