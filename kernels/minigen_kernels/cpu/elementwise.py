@@ -14,7 +14,7 @@ from .. import empty
 from .functions import exp, normal_cdf
 from .jit import jit
 from .share import BLOCK, share
-from .simd import next_task
+from .simd import next_task, widest
 
 Array = np.ndarray
 PDF0 = 1 / math.sqrt(2 * math.pi)  # the normal density at 0
@@ -49,6 +49,7 @@ def _is_tanh(approximate: str) -> bool:
 
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _gelu(tasks, x, y):
+    widest()
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
         a, b = x[start : start + BLOCK], y[start : start + BLOCK]
@@ -60,6 +61,7 @@ def _gelu(tasks, x, y):
 
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _gelu_backward(tasks, gy, x, gx):
+    widest()
     pdf0 = x.dtype.type(PDF0)
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
@@ -72,6 +74,7 @@ def _gelu_backward(tasks, gy, x, gx):
 
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _gelu_tanh(tasks, x, y):
+    widest()
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
@@ -84,6 +87,7 @@ def _gelu_tanh(tasks, x, y):
 
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _gelu_tanh_backward(tasks, gy, x, gx):
+    widest()
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
     three = x.dtype.type(3)
     start = next_task(tasks, 0) * BLOCK
