@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from minigen_kernels import backend_of, reference, use
-from minigen_kernels.cpu import LADDERS, conv, conv_choice, conv_lanes
+from minigen_kernels.cpu import LADDERS, conv, conv_choice, conv_lanes, threads
 from minigen_kernels.geometry import conv_size
 
 from minigen.testing.strategies import laid_out, sizes
@@ -131,6 +131,8 @@ BATCHES = [
     (33, 20, (8, 8), 37, (4, 4), (2, 2), (1, 1), (1, 1), 1),
     (40, 20, (8, 8), 40, (2, 1), (3, 2), (1, 0), (1, 1), 4),
     (48, 3, (1, 1), 5, (3, 3), (2, 2), (2, 2), (1, 1), 1),
+    # as many images for each of one, two or four threads as go through all stages together
+    (128, 6, (6, 7), 14, (3, 2), (2, 1), (1, 2), (1, 1), 2),
 ]
 
 
@@ -155,6 +157,25 @@ def test_a_batch_across_the_lanes(rung, dtype, case):
     terms = [w[0].size, rows * w[0, 0].size, y.size // rows]
     for name, a, e, many in zip(("y", "gx", "gw"), found[1], found[0], terms, strict=True):
         close(a, e, max(many, w[0].size), f"{name} of {case}")
+
+
+@pytest.mark.parametrize("n", [48, 64])  # all threads in each stage; or each with its images
+def test_same_bits_whatever_the_number_of_threads(n):
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((n, 20, 9, 9)).astype(np.float32)
+    w = rng.standard_normal((36, 20, 3, 3)).astype(np.float32)
+    settings = dict(stride=(2, 2), padding=(1, 1))
+    found, before = [], threads.get_threads()
+    try:
+        for count in {1, before}:
+            threads.set_threads(count)
+            y = conv_lanes.conv2d_3_lanes(x, w, **settings)
+            gx = conv_lanes.conv_transpose2d_3_lanes(y, w, **settings)
+            found.append((y, gx, conv_lanes.conv2d_weight_3_lanes(x, y, (3, 3), **settings)))
+    finally:
+        threads.set_threads(before)
+    for a, b in zip(found[0], found[-1], strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_last_rung_takes_lanes_for_batches_and_patches_for_a_few_images(monkeypatch):

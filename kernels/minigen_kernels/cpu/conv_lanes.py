@@ -11,6 +11,8 @@ sums over the images of a pixel, with the output channels across the lanes. lane
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .. import empty, geometry
@@ -20,10 +22,12 @@ from .jit import jit
 from .lanes import sum_tile, tap_tile, transpose_block
 from .share import inner, share
 from .simd import Width, next_task, vector_width
+from .threads import get_threads
 
 Array = np.ndarray
 DEPTH_BLOCK = 128  # taps: with two vectors each they fill a third of the first-level cache
 PIXEL_BLOCK = 4  # pixels of a task: what is read of A is used by all of them
+IMAGES = 2  # vectors of images that go through all stages together: as many as the tile is wide
 ROW_BLOCK = 4  # tiles in a task of a weight gradient: they use the same numbers of gy
 
 
@@ -38,8 +42,12 @@ def conv2d_3_lanes(
         return y
     width = vector_width()
     settings = tuple(stride), tuple(padding), tuple(dilation)
-    plan = forward_plan(x.shape, w.shape, shape, *settings, width, x.itemsize)
-    return _multiply(x, w, bias, y, plan, width)
+
+    def plan_of(n):
+        shapes = (n, *x.shape[1:]), w.shape, (n, *shape[1:])
+        return forward_plan(*shapes, *settings, width, x.itemsize)
+
+    return _multiply(x, w, bias, y, plan_of, width)
 
 
 def conv_transpose2d_3_lanes(
@@ -55,8 +63,12 @@ def conv_transpose2d_3_lanes(
         return x
     width = vector_width()
     settings = tuple(stride), tuple(padding), tuple(dilation)
-    plan = transposed_plan(y.shape, w.shape, shape, *settings, width, y.itemsize)
-    return _multiply(y, w, bias, x, plan, width)
+
+    def plan_of(n):
+        shapes = (n, *y.shape[1:]), w.shape, (n, *shape[1:])
+        return transposed_plan(*shapes, *settings, width, y.itemsize)
+
+    return _multiply(y, w, bias, x, plan_of, width)
 
 
 def conv2d_weight_3_lanes(
@@ -86,16 +98,33 @@ def conv2d_weight_3_lanes(
     return gw
 
 
-def _multiply(x: Array, w: Array, bias: Array | None, y: Array, plan: Plan, width: Width) -> Array:
-    """y = bias + the sum of the plan's taps."""
-    planes, flat = _planes(x, plan.source, width), np.ascontiguousarray(w).reshape(-1)
+def _multiply(
+    x: Array, w: Array, bias: Array | None, y: Array, plan_of: Callable[[int], Plan], width: Width
+) -> Array:
+    """y = bias + the sum of the taps of plan_of(number of images).
+
+    If there are enough images for all threads, each takes some through all stages, and never waits
+    for what is still in another core's cache. Otherwise all threads share each stage.
+    """
+    flat, threads = np.ascontiguousarray(w).reshape(-1), get_threads()
+    together = IMAGES * len(width) * 8 // x.itemsize
+    apart = len(x) % (together * threads) == 0
+    plan = plan_of(together if apart else len(x))
     base, phase, first, offset, weight = plan.taps
     packed, sizes = empty(w.size, x.dtype), plan.sizes
     share(_pack, w.size, flat, packed, plan.row, weight, first, plan.cuts, sizes)
     start = np.zeros(y.shape[1], x.dtype) if bias is None else np.ascontiguousarray(bias)
-    out = empty(y.size // len(y) * int(plan.source.sizes[3]), x.dtype)
     tables = base, phase, first, offset, plan.cuts, sizes
     work = y.size * offset.size // (first.size - 1)
+    numbers = y.size // len(y) * int(plan.source.sizes[3])
+    if apart:
+        x, source = np.ascontiguousarray(x).reshape(-1), plan.source
+        planes, out = (empty((threads, n), x.dtype) for n in (source.numbers, numbers))
+        stage = source.images, source.inside, source.border, source.sizes
+        rest = start, *tables, *plan.lines, y.shape[1]
+        share(_by_images, work, width, x, planes, packed, out, y.reshape(-1), *stage, *rest)
+        return y
+    planes, out = _planes(x, plan.source, width), empty(numbers, x.dtype)
     share(_sum_over_taps, work, width, planes, packed, out, start, *tables)
     share(_to_images, y.size, width, out, y.reshape(-1), *plan.lines, y.shape[1])
     return y
@@ -136,12 +165,18 @@ def _to_planes(counters, width, x, planes, images, inside, border, sizes):
     """A task: one channel of all images."""
     c = next_task(counters, 0)
     while c < sizes[0]:
-        at = c * sizes[2]
-        for b in range(border.size):
-            start = at + border[b]
-            planes[start : start + sizes[3]] = 0
-        _transpose(width, x, images, c * sizes[1], planes, inside, at)
+        _plane(width, x, planes, images, inside, border, sizes, c, 0)
         c = next_task(counters, 0)
+
+
+@jit(**inner)
+def _plane(width, x, planes, images, inside, border, sizes, c, first):
+    """Channel c of the images from where the first begins in x."""
+    at = c * sizes[2]
+    for b in range(border.size):
+        start = at + border[b]
+        planes[start : start + sizes[3]] = 0
+    _transpose(width, x, images, first + c * sizes[1], planes, inside, at)
 
 
 @jit(nogil=True)
@@ -166,10 +201,10 @@ def _pack(counters, w, packed, row, weight, first, cuts, sizes):
         height = (cuts[t + 1, 0] if t + 1 < tiles else rows) - i0
         k0, k1 = first[phase], first[phase + 1]
         at = (g * depth + k0) * rows + i0 * (k1 - k0)
-        for i in range(height):
-            base = g * sizes[6] + row[i0 + i]
-            for k in range(k1 - k0):
-                packed[at + k * height + i] = w[base + weight[k0 + k]]
+        for k in range(k1 - k0):  # the taps of a channel lie in one line of memory, for each row
+            base = g * sizes[6] + weight[k0 + k]
+            for i in range(height):
+                packed[at + k * height + i] = w[base + row[i0 + i]]
         task = next_task(counters, 0)
 
 
@@ -178,22 +213,57 @@ def _sum_over_taps(
     counters, width, planes, packed, out, bias, base, phase, first, offset, cuts, sizes
 ):
     """A task: some pixels of one group, all rows and all images."""
-    groups, rows, depth, pixels, images = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
+    tasks, task = _blocks(sizes), next_task(counters, 0)
+    while task < tasks:
+        _sum_block(width, planes, packed, out, bias, base, phase, first, offset, cuts, sizes, task)
+        task = next_task(counters, 0)
+
+
+@jit(**inner)
+def _blocks(sizes):
+    """How many blocks of pixels there are, in all groups."""
+    return sizes[0] * ((sizes[3] + PIXEL_BLOCK - 1) // PIXEL_BLOCK)
+
+
+@jit(**inner)
+def _sum_block(width, planes, packed, out, bias, base, phase, first, offset, cuts, sizes, block):
+    """Some pixels of one group, all rows and all images."""
+    rows, depth, pixels, images = sizes[1], sizes[2], sizes[3], sizes[4]
     blocks = (pixels + PIXEL_BLOCK - 1) // PIXEL_BLOCK
+    g, from_ = block // blocks, block % blocks * PIXEL_BLOCK
+    to, a_group = min(pixels, from_ + PIXEL_BLOCK), g * depth * rows
+    for k in range(0, depth, DEPTH_BLOCK):
+        for p in range(from_, to):
+            k0 = first[phase[p]]
+            taps = first[phase[p] + 1] - k0
+            if k < taps or k == 0:
+                _sum_pixel(
+                    width, planes, packed, out, bias, offset, cuts, rows, images,
+                    g * sizes[5] + base[p], a_group + k0 * rows, taps, k0, k,
+                    g * rows, (g * rows * pixels + p) * images, pixels * images,
+                )  # fmt: skip
+
+
+@jit(nogil=True)
+def _by_images(
+    counters, width, x, planes, packed, out, y, images, inside, border, source_sizes,
+    bias, base, phase, first, offset, cuts, sizes, pixels, places, channels,
+):  # fmt: skip
+    """A task: some images, through all stages, in a part of planes and out of this thread's own."""
+    n, of_x, of_y = images.size, source_sizes[0] * source_sizes[1], channels * pixels.size
+    mine = next_task(counters, 1)
+    planes_, out_ = planes[mine], out[mine]
     task = next_task(counters, 0)
-    while task < groups * blocks:
-        g, from_ = task // blocks, task % blocks * PIXEL_BLOCK
-        to, a_group = min(pixels, from_ + PIXEL_BLOCK), g * depth * rows
-        for k in range(0, depth, DEPTH_BLOCK):
-            for p in range(from_, to):
-                k0 = first[phase[p]]
-                taps = first[phase[p] + 1] - k0
-                if k < taps or k == 0:
-                    _sum_pixel(
-                        width, planes, packed, out, bias, offset, cuts, rows, images,
-                        g * sizes[5] + base[p], a_group + k0 * rows, taps, k0, k,
-                        g * rows, (g * rows * pixels + p) * images, pixels * images,
-                    )  # fmt: skip
+    while task * n * of_y < y.size:
+        for c in range(source_sizes[0]):
+            _plane(width, x, planes_, images, inside, border, source_sizes, c, task * n * of_x)
+        for block in range(_blocks(sizes)):
+            _sum_block(
+                width, planes_, packed, out_, bias, base, phase, first, offset, cuts, sizes, block
+            )
+        for o in range(channels):
+            at, to = o * (out_.size // channels), task * n * of_y + o * pixels.size
+            _transpose(width, out_, pixels, at, y, places, to)
         task = next_task(counters, 0)
 
 

@@ -21,7 +21,7 @@ def share(work: Callable[..., None], size: int, *arguments: Any) -> None:
     work fetches its tasks with next_task(counters, 0). Each task owns what it writes, so the bits
     do not depend on who fetches it.
     """
-    counters = np.zeros(1, np.int64)
+    counters = np.zeros(2, np.int64)  # of tasks; the second is for whatever else is shared out
     if size <= SMALL:
         work(counters, *arguments)
     else:
