@@ -28,6 +28,8 @@ Array = np.ndarray
 DEPTH_BLOCK = 128  # taps: with two vectors each they fill a third of the first-level cache
 PIXEL_BLOCK = 4  # pixels of a task: what is read of A is used by all of them
 IMAGES = 2  # vectors of images that go through all stages together: as many as the tile is wide
+PIXELS = 4  # of a weight gradient, whose sum stays in registers
+TAP_BLOCK = 256  # taps of a task that turns the sums of a weight gradient
 ROW_BLOCK = 4  # tiles in a task of a weight gradient: they use the same numbers of gy
 
 
@@ -191,20 +193,21 @@ def _to_images(counters, width, out, y, pixels, images, channels):
 
 @jit(nogil=True)
 def _pack(counters, w, packed, row, weight, first, cuts, sizes):
-    """A task: the weights of one tile of rows, tap after tap, for one phase of one group."""
+    """A task: the weights of one tile of rows, tap after tap, for all phases of one group."""
     groups, rows, depth = sizes[0], sizes[1], sizes[2]
-    tiles, phases = len(cuts), first.size - 1
+    tiles = len(cuts)
     task = next_task(counters, 0)
-    while task < groups * phases * tiles:
-        g, phase, t = task // (phases * tiles), task // tiles % phases, task % tiles
+    while task < groups * tiles:
+        g, t = task // tiles, task % tiles
         i0 = cuts[t, 0]
         height = (cuts[t + 1, 0] if t + 1 < tiles else rows) - i0
-        k0, k1 = first[phase], first[phase + 1]
-        at = (g * depth + k0) * rows + i0 * (k1 - k0)
-        for k in range(k1 - k0):  # the taps of a channel lie in one line of memory, for each row
-            base = g * sizes[6] + weight[k0 + k]
-            for i in range(height):
-                packed[at + k * height + i] = w[base + row[i0 + i]]
+        for phase in range(first.size - 1):
+            k0, k1 = first[phase], first[phase + 1]
+            at = (g * depth + k0) * rows + i0 * (k1 - k0)
+            for k in range(k1 - k0):  # for each row, a channel's taps are in one line of memory
+                base = g * sizes[6] + weight[k0 + k]
+                for i in range(height):
+                    packed[at + k * height + i] = w[base + row[i0 + i]]
         task = next_task(counters, 0)
 
 
@@ -316,23 +319,26 @@ def _sum_over_images(counters, width, planes, turned, sums, base, offset, cuts, 
         g, o = task // (columns * blocks), task // blocks % columns * 2 * lanes
         from_ = task % blocks * ROW_BLOCK
         two = o + 2 * lanes <= padded
-        for p in range(sizes[5]):
-            at = g * channels * sizes[6] + base[p]
+        at = g * channels * sizes[6]
+        for p in range(0, sizes[5], PIXELS):
+            pixels = min(PIXELS, sizes[5] - p)
             b_at = (p * images * groups + g) * padded + o
             for t in range(from_, min(len(cuts), from_ + ROW_BLOCK)):
                 r, which = cuts[t, 0], cuts[t, 1]
                 sum_tile(
-                    which, two, width, images, planes, at, offset, r, turned, b_at,
-                    groups * padded, sums, (g * depth + r) * padded + o, padded,
+                    which, two, width, pixels, images, planes, at, base, p, offset, r,
+                    turned, b_at, groups * padded, sums, (g * depth + r) * padded + o, padded,
                 )  # fmt: skip
         task = next_task(counters, 0)
 
 
 @jit(nogil=True)
 def _turn_sums(counters, width, sums, gw, rows, columns, sizes):
-    """(groups, taps, padded rows) → (groups, rows, taps). A task: one group."""
-    g = next_task(counters, 0)
-    while g < sizes[1]:
-        at, to = g * sizes[4] * sizes[3], g * sizes[2] * sizes[4]
-        _transpose(width, sums, rows, at, gw, columns, to)
-        g = next_task(counters, 0)
+    """(groups, taps, padded rows) → (groups, rows, taps). A task: some taps of one group."""
+    blocks = (sizes[4] + TAP_BLOCK - 1) // TAP_BLOCK
+    task = next_task(counters, 0)
+    while task < sizes[1] * blocks:
+        g, tap = task // blocks, task % blocks * TAP_BLOCK
+        at, to = g * sizes[4] * sizes[3], g * sizes[2] * sizes[4] + tap
+        _transpose(width, sums, rows[tap : tap + TAP_BLOCK], at, gw, columns, to)
+        task = next_task(counters, 0)

@@ -71,14 +71,16 @@ def _transposed(code: _Code, lines: list[Any]) -> list[Any]:
 
 
 def multiply_into(
-    code, rows, vectors, depth, a_of, b_of, c_lines, first=None, fresh=None, ahead_of=None
-) -> None:
+    code, rows, vectors, depth, a_of, b_of, c_lines, first=None, fresh=None, ahead_of=None,
+    many=None,
+) -> None:  # fmt: skip
     """c[r] = (fresh(r, v) if first, else c[r]) + Σ_k a(r, k) · b(k), added up in the order of k.
 
     The whole tile stays in registers. a_of(r, k) and b_of(k) give addresses, c_lines has one per
     row. Without `first`, c is always added to. c is asked for before the sum and read behind it,
     b AHEAD steps before its turn, so that nothing waits for memory. That b may lie anywhere;
-    ahead_of(k) gives its address where b_of() cannot look beyond the depth.
+    ahead_of(k) gives its address where b_of() cannot look beyond the depth. With `many`, the sum is
+    over p < many too, the outer loop, and a_of(p, r, k) and b_of(p, k) are asked.
     """
     builder, step = code.builder, code.lanes * code.size
     name = f"llvm.fmuladd.v{code.lanes}f{code.size * 8}"  # fused where the CPU can
@@ -86,21 +88,27 @@ def multiply_into(
         for v in range(vectors):
             code.prefetch(line, v * step)
 
-    def body(k, sums):
-        b_k, soon = b_of(k), (ahead_of or b_of)(builder.add(k, I64(AHEAD)))
+    def body(k, sums, *p):
+        b_k, soon = b_of(*p, k), (ahead_of or b_of)(*p, builder.add(k, I64(AHEAD)))
         for v in range(vectors):
             code.prefetch(soon, v * step, write=False)
         line = [code.load(b_k, code.vector, code.size, v * step) for v in range(vectors)]
         results = []
         for r in range(rows):
-            a_rk = code.splat(code.load(a_of(r, k), code.scalar, code.size))
+            a_rk = code.splat(code.load(a_of(*p, r, k), code.scalar, code.size))
             for v in range(vectors):
                 terms = [a_rk, line[v], sums[r * vectors + v]]
                 results.append(code.call(name, code.vector, terms))
         return results
 
     zero = ir.Constant(code.vector, [0.0] * code.lanes)
-    sums = code.loop(depth, [zero] * (rows * vectors), body)
+    sums = [zero] * (rows * vectors)
+    if many is None:
+        sums = code.loop(depth, sums, body)
+    else:
+        sums = code.loop(
+            many, sums, lambda p, sums: code.loop(depth, sums, lambda k, s: body(k, s, p))
+        )
 
     def store(start) -> None:
         for n, value in enumerate(sums):
@@ -168,32 +176,38 @@ def _tap_tile(which: int, vectors: int) -> Callable[..., Any]:
 
 
 def _sum_tile(which: int, vectors: int) -> Callable[..., Any]:
-    """The tile of a weight gradient: rows are taps, k runs over the images."""
+    """The tile of a weight gradient: rows are taps, p runs over pixels, k over their images."""
 
     @intrinsic
-    def tile(typing_context, width, depth, a, a_at, taps, r0, b, b_at, b_row, c, c_at, c_row):
-        """c[c_at + r·c_row + j] += Σ_k a[a_at + taps[r0 + r] + k] · b[b_at + k·b_row + j]"""
+    def tile(typing_context, width, many, depth, a, a_at, pixels, p0, taps, r0, b, b_at, b_row,
+             c, c_at, c_row):  # fmt: skip
+        """c[c_at + r·c_row + j] += Σ_p Σ_k a[a_at + pixels[p0 + p] + taps[r0 + r] + k]
+                                            · b[b_at + (p·depth + k)·b_row + j]"""
         rows, n = heights(width.count)[which], types.int64
-        signature = types.void(width, n, a, n, taps, n, b, n, n, c, n, n)
+        signature = types.void(width, n, n, a, n, pixels, n, taps, n, b, n, n, c, n, n)
 
         def codegen(context, builder, signature, args):
             code = _Code(context, builder, width.count, c.dtype)
-            _, depth, a_, a_at, taps_, r0, b_, b_at, b_row, c_, c_at, c_row = args
+            (_, many, depth, a_, a_at, pixels_, p0, taps_, r0,
+             b_, b_at, b_row, c_, c_at, c_row) = args  # fmt: skip
             size = I64(code.size)
             a_start, b_start = code.address(a, a_, a_at), code.address(b, b_, b_at)
             table, c_start = code.address(taps, taps_, r0), code.address(c, c_, c_at)
+            places = code.address(pixels, pixels_, p0)
             b_step, move = builder.mul(b_row, size), builder.mul(c_row, size)
             c_lines = [builder.add(c_start, builder.mul(move, I64(r))) for r in range(rows)]
             offsets = [code.load(table, I64, 8, 8 * r) for r in range(rows)]
             a_lines = [builder.add(a_start, builder.mul(o, size)) for o in offsets]
 
-            def a_of(r, k):
-                return builder.add(a_lines[r], builder.mul(k, size))
+            def a_of(p, r, k):
+                pixel = code.load(builder.add(places, builder.mul(p, I64(8))), I64, 8)
+                return builder.add(a_lines[r], builder.mul(builder.add(pixel, k), size))
 
-            def b_of(k):
-                return builder.add(b_start, builder.mul(k, b_step))
+            def b_of(p, k):
+                row = builder.add(builder.mul(p, depth), k)
+                return builder.add(b_start, builder.mul(row, b_step))
 
-            multiply_into(code, rows, vectors, depth, a_of, b_of, c_lines)
+            multiply_into(code, rows, vectors, depth, a_of, b_of, c_lines, many=many)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -230,22 +244,22 @@ def tap_tile(which, two, w, n, a, i, b, j, taps, k, c, at, row, bias, o, first):
 
 
 @jit(**inner)
-def sum_tile(which, two, w, n, a, i, taps, r, b, j, b_row, c, at, row):
+def sum_tile(which, two, w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row):
     """The tile of a weight gradient, of heights()[which] rows and two vectors or one."""
     if two:
         if which == 0:
-            _sum_20(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+            _sum_20(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
         elif which == 1:
-            _sum_21(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+            _sum_21(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
         elif which == 2:
-            _sum_22(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+            _sum_22(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
         else:
-            _sum_23(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+            _sum_23(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
     elif which == 0:
-        _sum_10(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+        _sum_10(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
     elif which == 1:
-        _sum_11(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+        _sum_11(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
     elif which == 2:
-        _sum_12(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+        _sum_12(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
     else:
-        _sum_13(w, n, a, i, taps, r, b, j, b_row, c, at, row)
+        _sum_13(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)

@@ -128,10 +128,10 @@ class _Code:
         for phi, value in zip(values, start, strict=True):
             phi.add_incoming(value, before)
         results = body(k, values)
-        following = builder.add(k, I64(1))
-        k.add_incoming(following, inside)
+        following, end = builder.add(k, I64(1)), builder.block  # not inside, if body has a loop
+        k.add_incoming(following, end)
         for phi, value in zip(values, results, strict=True):
-            phi.add_incoming(value, inside)
+            phi.add_incoming(value, end)
         builder.cbranch(builder.icmp_signed("<", following, count), inside, after)
         builder.position_at_end(after)
         return results
