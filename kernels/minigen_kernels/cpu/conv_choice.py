@@ -1,6 +1,7 @@
 """The last rung of the convolution trio: one product, patches or lanes, as suits a shape best.
 
-Where the kernel is as large as the image, there is one pixel and all is a product of two matrices.
+Where the kernel is as large as the image, there is one pixel and all is a product of two matrices;
+where it is one pixel large and steps by one, each image is a matrix that the weights multiply.
 
 Lanes waste what a batch leaves of its last vector, and multiply zeros where a kernel reaches far
 beyond a small image; patches must gather their matrix, which is dear unless many rows use it. The
@@ -32,6 +33,9 @@ def conv2d_4_chosen(
     shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
     if _one_pixel(x.shape, w.shape, padding, groups):
         return gemm_3_vectors(_flat(x), _flat(w), transpose_b=True, bias=bias).reshape(shape)
+    if _pointwise(w.shape, stride, padding, groups):
+        y = gemm_3_vectors(_flat(w), _images(x)).reshape(shape)
+        return y if bias is None else np.add(y, bias[:, None, None], out=y)
     tile = tile_shape(vector_width(), x.dtype)
     lanes = _forward_by_lanes(x.shape, w.shape, shape, groups, stride[1], tile)
     kernel = conv2d_3_lanes if lanes else conv2d_2_patches
@@ -48,6 +52,9 @@ def conv_transpose2d_4_chosen(
     if y.shape[2:] == (1, 1) and _one_pixel(shape, w.shape, padding, groups):
         each = None if bias is None else np.repeat(bias, math.prod(shape[2:]))
         return gemm_3_vectors(_flat(y), _flat(w), bias=each).reshape(shape)
+    if _pointwise(w.shape, stride, padding, groups) and shape[2:] == y.shape[2:]:
+        x = gemm_3_vectors(_flat(w), _images(y), transpose_a=True).reshape(shape)
+        return x if bias is None else np.add(x, bias[:, None, None], out=x)
     tile = tile_shape(vector_width(), y.dtype)
     lanes = _transposed_by_lanes(y.shape, w.shape, shape, groups, math.prod(stride), tile)
     kernel = conv_transpose2d_3_lanes if lanes else conv_transpose2d_2_patches
@@ -63,6 +70,9 @@ def conv2d_weight_4_chosen(
     )
     if _one_pixel(x.shape, shape, padding, groups):
         return gemm_3_vectors(_flat(gy), _flat(x), transpose_a=True).reshape(shape)
+    if _pointwise(shape, stride, padding, groups):
+        each = gemm_3_vectors(_images(gy), _images(x), transpose_b=True)
+        return each.sum(0).reshape(shape)
     lanes = tile_shape(vector_width(), x.dtype)[1] // 2
     # The output channels lie across the lanes here, and half of a vector must be of use.
     by_lanes = 2 * (shape[0] // groups) >= lanes and len(x) >= 4
@@ -73,6 +83,16 @@ def conv2d_weight_4_chosen(
 def _one_pixel(x_shape, w_shape, padding, groups) -> bool:
     """Whether the kernel covers the whole image, so that conv2d's result is one pixel."""
     return x_shape[2:] == w_shape[2:] and tuple(padding) == (0, 0) and groups == 1
+
+
+def _pointwise(w_shape, stride, padding, groups) -> bool:
+    """Whether the kernel is one pixel large, and every pixel gives one of the same place."""
+    return (*w_shape[2:], *stride, *padding, groups) == (1, 1, 1, 1, 0, 0, 1)
+
+
+def _images(x: Array) -> Array:
+    """(N, C, H, W) → (N, C, H·W): a matrix for each image."""
+    return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
 
 
 def _flat(x: Array) -> Array:
