@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 Pair = Sequence[int]
+
+
+def flat_batch(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator for kernels that know one axis of batches: the leading axes are made one for it.
+
+    All arrays have as many of them as the first one, (..., T, d); the results get them back.
+    """
+
+    @functools.wraps(kernel)
+    def flat(first: Any, *others: Any, **options: Any) -> Any:
+        *lead, _, _ = first.shape
+        if len(lead) == 1:
+            return kernel(first, *others, **options)
+
+        def one(x: Any) -> Any:
+            n = len(lead)
+            return x.reshape(math.prod(x.shape[:n]), *x.shape[n:]) if hasattr(x, "shape") else x
+
+        given = {name: one(x) for name, x in options.items()}
+        results = kernel(one(first), *map(one, others), **given)
+        return tuple(x.reshape(*lead, *x.shape[1:]) for x in results)
+
+    return flat
 
 
 def conv_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:

@@ -292,6 +292,7 @@ def _scores(q, k, mask, is_causal, scale, b, i):
     return s
 
 
+@geometry.flat_batch
 def attention(q, k, v, mask=None, is_causal=False, scale=None):
     """out[b,i] = Σ_j exp(s[j] - lse) v[b,j], lse[b,i] = log Σ_j exp s[j]; no key: 0, -inf"""
     out, lse = np.zeros((*q.shape[:2], v.shape[2]), q.dtype), np.empty(q.shape[:2], q.dtype)
@@ -304,6 +305,7 @@ def attention(q, k, v, mask=None, is_causal=False, scale=None):
     return out, lse
 
 
+@geometry.flat_batch
 def attention_backward(gout, q, k, v, out, lse, mask=None, is_causal=False, scale=None):
     """gv[j] = Σ_i p gout[i], gq[i] = scale Σ_j ds k[j], gk[j] = scale Σ_i ds q[i],
 

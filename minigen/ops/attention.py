@@ -22,7 +22,7 @@ __all__ = ["attention_weights", "scaled_dot_product_attention"]
 
 
 class Attention(Fused):
-    """out[t] = Σ_s softmax_s(q[t]·k[s]·scale + mask[t,s])·v[s]; q (B,T,d), k (B,S,d), v (B,S,dv)
+    """out[t] = Σ_s softmax_s(q[t]·k[s]·scale + mask[t,s])·v[s]; q (…,T,d), k (…,S,d), v (…,S,dv)
 
     The kernels keep the running maximum and sum of each row and never hold the T × S scores; `lse`,
     the logarithm of each row's sum of exponentials, is all that backward needs besides out.
@@ -109,22 +109,17 @@ def scaled_dot_product_attention(
     batch = _checked_batch(query, key, value, attn_mask, is_causal)
     if not 0 <= dropout_p <= 1:
         raise ValueError(f"scaled_dot_product_attention: dropout_p={dropout_p} is not in 0 ... 1")
-    d, rows = query.shape[-1], math.prod(batch)
+    d = query.shape[-1]
     scale = 1 / math.sqrt(max(d, 1)) if scale is None else scale
-    q, k, v = (
-        broadcast_to(x, (*batch, *x.shape[-2:])).reshape((rows, *x.shape[-2:]))
-        for x in (query, key, value)
-    )
+    q, k, v = (broadcast_to(x, (*batch, *x.shape[-2:])) for x in (query, key, value))
     mask = attn_mask
     if mask is not None:
         mask = mask if mask.device == query.device else to(mask, query.device)
         mask = _mask_rows(mask, batch, query.shape[-2], key.shape[-2], query.dtype)
     if dropout_p or (mask is not None and mask.requires_grad):
         weights = attention_weights(q, k, mask, is_causal, scale)
-        out = (dropout(weights, dropout_p, True, rng=rng) if dropout_p else weights) @ v
-    else:
-        out = Attention(None if mask is None else mask.data, is_causal, scale)(q, k, v)
-    return out.reshape((*batch, *out.shape[-2:]))
+        return (dropout(weights, dropout_p, True, rng=rng) if dropout_p else weights) @ v
+    return Attention(None if mask is None else mask.data, is_causal, scale)(q, k, v)
 
 
 def _checked_batch(
@@ -173,7 +168,7 @@ def _shared_heads(query: Tensor, x: Tensor) -> Tensor:
 
 
 def _mask_rows(mask: Tensor, batch: tuple[int, ...], t: int, s: int, dtype: np.dtype) -> Tensor:
-    """The mask as (1, T, S) if it is the same for every batch entry, otherwise (B, T, S)."""
+    """The mask as (1, ..., T, S) if it is the same for every batch entry, else (*batch, T, S)."""
     if mask.dtype.kind not in "bf":
         raise TypeError(
             f"scaled_dot_product_attention: attn_mask is {mask.dtype}, but must be bool "
@@ -195,5 +190,6 @@ def _mask_rows(mask: Tensor, batch: tuple[int, ...], t: int, s: int, dtype: np.d
             f"scores {(*batch, t, s)}, (..., T, S)"
         )
     if math.prod(lead) == 1:
-        return broadcast_to(mask.reshape(mask.shape[-2:]), (t, s)).reshape((1, t, s))
-    return broadcast_to(mask, (*batch, t, s)).reshape((math.prod(batch), t, s))
+        each = broadcast_to(mask.reshape(mask.shape[-2:]), (t, s))
+        return each.reshape((1,) * len(batch) + (t, s))
+    return broadcast_to(mask, (*batch, t, s))

@@ -73,6 +73,35 @@ def test_rungs_over_several_tiles(dtype, causal, batch, queries, keys):
     rungs_agree("attention_backward", gout, q, k, v, out, lse, None, causal, terms=keys + queries)
 
 
+@given(st.data(), st.sampled_from(FLOATS), st.booleans())
+def test_any_leading_axes_however_they_lie(data, dtype, causal):
+    """Heads beside each other in one array, as a layer makes q, k and v; the results lie alike."""
+    batch, heads, tokens, d = (data.draw(sizes(zero, most)) for zero, most in
+                               ((True, 3), (True, 3), (False, 9), (False, 20)))  # fmt: skip
+    rng = np.random.default_rng(batch + 5 * heads + 25 * tokens + 250 * d)
+    packed = rng.standard_normal((batch, tokens, 3, heads, d)).astype(dtype)
+    q, k, v = packed.transpose(2, 0, 3, 1, 4)
+    if data.draw(st.booleans()) and batch and heads:
+        q, k, v = q[0, 0], k[0, 0], v[0, 0]  # no leading axis at all
+    lead = q.shape[:-2]
+    common = data.draw(st.booleans())
+    mask = rng.random(((1,) * len(lead) if common else lead) + (tokens, tokens)) < 0.7
+    mask = None if causal else mask
+    out, lse = rungs_agree("attention", q, k, v, mask, causal, terms=tokens + d)
+    gout = rng.standard_normal(out.shape).astype(dtype)
+    least = largest(gout, v) * max(largest(q), largest(k))
+    arguments = gout, q, k, v, out, lse, mask, causal
+    rungs_agree("attention_backward", *arguments, terms=2 * (tokens + d), least=least)
+    here = backend_of(NOTHING)
+    out, _ = here.attention(q, k, v, mask, causal)
+    flat = [np.ascontiguousarray(x).reshape(-1, tokens, d) for x in (q, k, v)]
+    rows = None if mask is None else mask.reshape(-1, tokens, tokens)
+    same, _ = here.attention(*flat, rows, causal)
+    np.testing.assert_array_equal(out.reshape(same.shape), same)  # to the last bit
+    if len(lead) == 2 and out.size:
+        assert out.transpose(0, 2, 1, 3).flags.c_contiguous
+
+
 @given(st.data(), st.integers(0, 999))
 def test_slope(data, seed):
     (q, k, v, mask), options, rng = draw_case(data, np.float64, zero=False)

@@ -11,6 +11,7 @@ Staats, "Self-attention does not need O(n²) memory", 2021; Dao et al., "FlashAt
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -42,17 +43,18 @@ def attention_1_tiled(
 
     q (B, T, d), k (B, S, d), v (B, S, dv); mask (B or 1, T, S): bool, True = may attend, or float,
     added to s; is_causal: query i sees the keys j <= i. scale: 1/√d by default. out (B, T, dv),
-    lse (B, T); a query that may attend to nothing gets out 0 and lse -inf.
+    lse (B, T); a query that may attend to nothing gets out 0 and lse -inf. B may be any axes, a
+    batch and heads say: q, k and v are read as they lie, and out lies as q does.
     """
-    (batch, queries, _), dv = q.shape, v.shape[2]
+    (*lead, queries, _), dv, scale = q.shape, v.shape[-1], _scale(scale, q)
     q, k, v = (_ready(a) for a in (q, k, v))
-    out = empty((batch, queries, v.shape[2]), q.dtype)
-    lse = empty((batch, queries), q.dtype)
-    allowed, bias = _split_mask(mask, q.dtype)
-    options = bool(is_causal), _scale(scale, q), _parts(batch, queries)
-    width, size = vector_width(), out.size * max(k.shape[1], 1)
-    arrays = q, k, v, allowed, bias
-    share(_attention, size, *arrays, *options, width, tile_rows(len(width)), out, lse)
+    out, lse = _like(q, v.shape[-1]), empty((*lead, queries), q.dtype)
+    batch = math.prod(lead)
+    sizes = np.array([batch, queries, k.shape[-2], q.shape[-1], v.shape[-1]])
+    options = *_split_mask(mask, q.dtype), bool(is_causal), scale, _parts(batch, queries)
+    width, work = vector_width(), out.size * max(k.shape[-2], 1)
+    arrays = *(_in_memory(a) for a in (q, k, v)), *options, width, tile_rows(len(width))
+    share(_attention, work, sizes, *arrays, _in_memory(out), lse.reshape(batch, queries))
     return out[..., :dv], lse
 
 
@@ -72,24 +74,26 @@ def attention_backward_1_tiled(
     p = exp(s[i,j] - lse[i]), computed again; ds = p (gout[i]·v[j] - gout[i]·out[i]).
     Each gq has one owner; gk and gv are summed by one owner per part, and the parts in order.
     """
-    (batch, queries, d), (keys, dv), width = q.shape, v.shape[1:], vector_width()
+    (*lead, queries, d), (keys, dv), width = q.shape, v.shape[-2:], vector_width()
+    scale, batch = _scale(scale, q), math.prod(lead)
     gout, q, k, v, out = (_ready(a) for a in (gout, q, k, v, out))
-    lse = np.ascontiguousarray(lse)
-    gq = empty(q.shape, q.dtype)
-    allowed, bias = _split_mask(mask, q.dtype)
+    lse = np.ascontiguousarray(lse).reshape(batch, queries)
     parts = _parts(batch, queries)
-    gk = empty((parts, batch, keys, _padded(q, width)), q.dtype)
-    gv = empty((parts, batch, keys, _padded(v, width)), q.dtype)
+    gq = _like(q, q.shape[-1])
+    gk, gv = (_like(x, _padded(x, width), parts) for x in (k, v))
     if queries == 0:
         gk[...], gv[...] = 0, 0
-    arrays = (gout, q, k, v, out, lse, allowed, bias)
-    options = bool(is_causal), _scale(scale, q), parts, width, tile_rows(len(width))
-    share(_backward, q.size * max(keys, 1), *arrays, *options, gq, gk, gv)
+    sizes = np.array([batch, queries, keys, q.shape[-1], v.shape[-1]])
+    options = *_split_mask(mask, q.dtype), bool(is_causal), scale, parts
+    arrays = *(_in_memory(a) for a in (gout, q, k, v, out)), lse
+    written = (_in_memory(a) for a in (gq, gk, gv))
+    tile = width, tile_rows(len(width))
+    share(_backward, q.size * max(keys, 1), sizes, *arrays, *options, *tile, *written)
     return gq[..., :d], _sum_parts(gk, d), _sum_parts(gv, dv)
 
 
 def _scale(scale: float | None, q: Array) -> float:
-    return 1 / math.sqrt(max(q.shape[2], 1)) if scale is None else float(scale)
+    return 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else float(scale)
 
 
 def _parts(batch: int, queries: int) -> int:
@@ -98,14 +102,48 @@ def _parts(batch: int, queries: int) -> int:
 
 
 def _ready(x: Array) -> Array:
-    """Contiguous, and with one column of zeros instead of none."""
-    return np.ascontiguousarray(x) if x.shape[2] else np.zeros((*x.shape[:2], 1), x.dtype)
+    """With the numbers of a row side by side, and one column of zeros instead of none."""
+    if not x.shape[-1]:
+        return np.zeros((*x.shape[:-1], 1), x.dtype)
+    size = x.itemsize
+    lies = x.strides[-1] == size and all(s >= 0 and s % size == 0 for s in x.strides)
+    return x if lies else np.ascontiguousarray(x)
+
+
+def _in_memory(x: Array) -> tuple[Array, Array, int]:
+    """x (..., T, d) as numbers, where in these each matrix begins, and how far apart rows are."""
+    (*lead, _, _), size = x.shape, x.itemsize
+    if x.flags.c_contiguous:
+        flat = x.reshape(-1)
+    else:
+        last = sum((n - 1) * s for n, s in zip(x.shape, x.strides, strict=True)) // size
+        flat = np.lib.stride_tricks.as_strided(x, (last + 1 if x.size else 0,), (size,))
+    return flat, _starts(tuple(lead), x.strides[:-2], size), x.strides[-2] // size
+
+
+@functools.lru_cache(maxsize=256)
+def _starts(lead: tuple[int, ...], strides: tuple[int, ...], size: int) -> Array:
+    """The offset of every matrix, the last leading axis changing quickest."""
+    places = np.zeros(lead, np.int64)
+    for axis, (n, stride) in enumerate(zip(lead, strides, strict=True)):
+        along = np.arange(n, dtype=np.int64) * (stride // size)
+        places += along.reshape((n,) + (1,) * (len(lead) - axis - 1))
+    return places.reshape(-1)
+
+
+def _like(x: Array, columns: int, *more: int) -> Array:
+    """A new array (*more, ..., T, columns), its axes in the order in which those of x (..., T, d)
+    lie in memory."""
+    axes = sorted(range(x.ndim - 1), key=lambda i: -x.strides[i])
+    new = empty((*more, *(x.shape[i] for i in axes), columns), x.dtype)
+    back = [len(more) + axes.index(i) for i in range(x.ndim - 1)]
+    return new.transpose(*range(len(more)), *back, new.ndim - 1)
 
 
 def _padded(x: Array, width: Width) -> int:
     """The length of a row of x, rounded up to whole vectors."""
     lanes = len(width) * 8 // x.itemsize
-    return -(-x.shape[2] // lanes) * lanes
+    return -(-x.shape[-1] // lanes) * lanes
 
 
 def _split_mask(mask: Array | None, dtype: np.dtype) -> tuple[Array, Array]:
@@ -113,7 +151,7 @@ def _split_mask(mask: Array | None, dtype: np.dtype) -> tuple[Array, Array]:
     allowed, bias = np.empty((0, 0, 0), np.uint8), np.empty((0, 0, 0), dtype)
     if mask is None or mask.size == 0:
         return allowed, bias
-    mask = np.ascontiguousarray(mask)
+    mask = np.ascontiguousarray(mask).reshape(-1, *mask.shape[-2:])
     return (mask.view(np.uint8), bias) if mask.dtype == bool else (allowed, mask.astype(dtype))
 
 
@@ -121,32 +159,39 @@ def _sum_parts(parts: Array, d: int) -> Array:
     total = parts[0]
     for part in parts[1:]:
         total += part
-    return np.ascontiguousarray(total[..., :d])
+    return total if total.shape[-1] == d else total[..., :d].copy(order="K")
 
 
 @jit(nogil=True, error_model="numpy")
-def _attention(tasks, q, k, v, allowed, bias, causal, scale, parts, width, step, out, lse):
-    """A task: blocks part, part + parts, ... of the queries of one batch element."""
-    queries, d, keys, dv = q.shape[1], q.shape[2], v.shape[1], v.shape[2]
+def _attention(
+    tasks, sizes, q_, k_, v_, allowed, bias, causal, scale, parts, width, step, out_, lse
+):
+    """A task: blocks part, part + parts, ... of the queries of one batch element.
+
+    q_, k_, v_ and out_ are what _in_memory() gives.
+    """
+    batch, queries, keys, d, dv = sizes
+    (q, q_at, q_row), (k, k_at, k_row), (v, v_at, v_row) = q_, k_, v_
+    out, out_at, out_row = out_
     lanes = len(width) * 8 // q.itemsize
     q_n, q_t, along, down = _both_ways(d, lanes, q)
     o_n, o_t, along_o, _ = _both_ways(dv, lanes, q)
     s, top = np.zeros((KEYS, QUERIES), q.dtype), np.empty(QUERIES, q.dtype)
     total, factor = np.empty_like(top), np.empty_like(top)
     task = next_task(tasks, 0)
-    while task < q.shape[0] * parts:
+    while task < batch * parts:
         b = task // parts
         for i0 in range(task % parts * QUERIES, queries, parts * QUERIES):
             n = min(QUERIES, queries - i0)
             vectors = (n + lanes - 1) // lanes
-            _load_rows(q[b, i0 : i0 + n], q.dtype.type(scale), q_n)
+            _load_rows(q, q_at[b] + i0 * q_row, q_row, n, d, q.dtype.type(scale), q_n)
             _transpose(width, q_n, along, q_t, down)
             top[:], total[:] = -math.inf, 0
             end = min(keys, i0 + n) if causal else keys
             for j0 in range(0, end, KEYS):
                 m = min(KEYS, end - j0)
-                k0, v0 = (b * keys + j0) * d, (b * keys + j0) * dv
-                multiply(width, k, k0, d, 1, q_t, QUERIES, s, 0, QUERIES,
+                k0, v0 = k_at[b] + j0 * k_row, v_at[b] + j0 * v_row
+                multiply(width, k, k0, k_row, 1, q_t, QUERIES, s, 0, QUERIES,
                          m, step, d, vectors, False)  # fmt: skip
                 _apply_mask(s, b, i0, n, j0, m, allowed, bias, causal)
                 for i in range(0, vectors * lanes, lanes):
@@ -154,92 +199,109 @@ def _attention(tasks, q, k, v, allowed, bias, causal, scale, parts, width, step,
                 for c in range(dv if j0 > 0 else 0):
                     for i in range(vectors * lanes):
                         o_t[c, i] *= factor[i]
-                multiply(width, v, v0, 1, dv, s, QUERIES, o_t, 0, QUERIES,
+                multiply(width, v, v0, 1, v_row, s, QUERIES, o_t, 0, QUERIES,
                          dv, step, m, vectors, j0 > 0)  # fmt: skip
             _transpose(width, o_t, down, o_n, along_o)
-            _finish(o_n, top, total, out[b, i0 : i0 + n], lse[b, i0 : i0 + n])
+            at = out_at[b] + i0 * out_row
+            _finish(o_n, top, total, out, at, out_row, dv, lse[b, i0 : i0 + n])
         task = next_task(tasks, 0)
 
 
 @jit(error_model="numpy", **inner)
-def _finish(o_n, top, total, out, lse):
+def _finish(o_n, top, total, out, at, row, columns, lse):
     """Divide by the sums; a query that saw no key gets 0 and -inf."""
-    for i in range(out.shape[0]):
+    for i in range(lse.size):
+        line = out[at + i * row : at + i * row + columns]
         if top[i] != -math.inf or total[i] != 0:
             lse[i] = top[i] + math.log(total[i])
             share = o_n.dtype.type(1) / total[i]
-            for c in range(out.shape[1]):
-                out[i, c] = o_n[i, c] * share
+            for c in range(columns):
+                line[c] = o_n[i, c] * share
         else:
             lse[i] = -math.inf
-            out[i] = 0
+            line[:] = 0
 
 
 @jit(nogil=True, error_model="numpy")
 def _backward(
-    tasks, gout, q, k, v, out, lse, allowed, bias, causal, scale, parts, width, step, gq, gk, gv
-):
-    """A task: blocks part, part + parts, ... of the queries of one batch element; all keys."""
-    queries, d, keys, dv = q.shape[1], q.shape[2], v.shape[1], v.shape[2]
+    tasks, sizes, gout_, q_, k_, v_, out_, lse, allowed, bias, causal, scale, parts, width, step,
+    gq_, gk_, gv_,
+):  # fmt: skip
+    """A task: blocks part, part + parts, ... of the queries of one batch element; all keys.
+
+    gout_ to out_ and gq_ to gv_ are what _in_memory() gives, gk_ and gv_ with an axis of parts.
+    """
+    batch, queries, keys, d, dv = sizes
+    (gout, gout_at, gout_row), (out, out_at, out_row), (gq, gq_at, gq_row) = gout_, out_, gq_
+    (q, q_at, q_row), (k, k_at, k_row), (v, v_at, v_row) = q_, k_, v_
+    (gk, gk_at, gk_row), (gv, gv_at, gv_row) = gk_, gv_
     lanes = len(width) * 8 // q.itemsize
     blocks = (queries + QUERIES - 1) // QUERIES
-    pad, pad_v, one, size = gk.shape[3], gv.shape[3], q.dtype.type(1), q.dtype.type(scale)
+    pad, pad_v = (d + lanes - 1) // lanes * lanes, (dv + lanes - 1) // lanes * lanes
+    one, size = q.dtype.type(1), q.dtype.type(scale)
     q_n, q_t, along, down = _both_ways(d, lanes, q)
     g_n, g_t, along_g, _ = _both_ways(dv, lanes, q)
     gq_n, gq_t, _, _ = _both_ways(d, lanes, q)
     s, ds = np.zeros((KEYS, QUERIES), q.dtype), np.zeros((KEYS, QUERIES), q.dtype)
     row = np.empty((2, QUERIES), q.dtype)
     task = next_task(tasks, 0)
-    while task < q.shape[0] * parts:
+    while task < batch * parts:
         b, part = task // parts, task % parts
+        gk0, gv0 = gk_at[part * batch + b], gv_at[part * batch + b]
         # From the last block on, which sees the most keys: it writes gk and gv, the others add.
         last = part + (blocks - 1 - part) // parts * parts
         for block in range(last, -1, -parts):
             i0, later = block * QUERIES, block < last
             n = min(QUERIES, queries - i0)
             vectors = (n + lanes - 1) // lanes
-            _load_rows(q[b, i0 : i0 + n], size, q_n)
-            _load_rows(gout[b, i0 : i0 + n], one, g_n)
+            of_gout, of_out = gout_at[b] + i0 * gout_row, out_at[b] + i0 * out_row
+            _load_rows(q, q_at[b] + i0 * q_row, q_row, n, d, size, q_n)
+            _load_rows(gout, of_gout, gout_row, n, dv, one, g_n)
             _transpose(width, q_n, along, q_t, down)
             _transpose(width, g_n, along_g, g_t, down)
-            _load_lse_and_delta(gout[b, i0 : i0 + n], out[b, i0 : i0 + n], lse[b, i0 : i0 + n], row)
+            _load_lse_and_delta(gout, of_gout, gout_row, out, of_out, out_row, dv,
+                                lse[b, i0 : i0 + n], row)  # fmt: skip
             end = min(keys, i0 + n) if causal else keys
             for j0 in range(0, end, KEYS):
                 m = min(KEYS, end - j0)
-                k0, v0 = (b * keys + j0) * d, (b * keys + j0) * dv
-                to = (part * q.shape[0] + b) * keys + j0
-                multiply(width, k, k0, d, 1, q_t, QUERIES, s, 0, QUERIES,
+                k0, v0 = k_at[b] + j0 * k_row, v_at[b] + j0 * v_row
+                multiply(width, k, k0, k_row, 1, q_t, QUERIES, s, 0, QUERIES,
                          m, step, d, vectors, False)  # fmt: skip
                 _apply_mask(s, b, i0, n, j0, m, allowed, bias, causal)
-                multiply(width, v, v0, dv, 1, g_t, QUERIES, ds, 0, QUERIES,
+                multiply(width, v, v0, v_row, 1, g_t, QUERIES, ds, 0, QUERIES,
                          m, step, dv, vectors, False)  # fmt: skip
                 for i in range(0, vectors * lanes, lanes):
                     softmax_slope(width, s, ds, i, QUERIES, m, row[0], row[1], i)
-                multiply(width, s, 0, QUERIES, 1, g_n, pad_v, gv, to * pad_v,
-                         pad_v, m, step, n, pad_v // lanes, later)  # fmt: skip
-                multiply(width, ds, 0, QUERIES, 1, q_n, pad, gk, to * pad,
-                         pad, m, step, n, pad // lanes, later)  # fmt: skip
-                multiply(width, k, k0, 1, d, ds, QUERIES, gq_t, 0, QUERIES,
+                multiply(width, s, 0, QUERIES, 1, g_n, pad_v, gv, gv0 + j0 * gv_row,
+                         gv_row, m, step, n, pad_v // lanes, later)  # fmt: skip
+                multiply(width, ds, 0, QUERIES, 1, q_n, pad, gk, gk0 + j0 * gk_row,
+                         gk_row, m, step, n, pad // lanes, later)  # fmt: skip
+                multiply(width, k, k0, 1, k_row, ds, QUERIES, gq_t, 0, QUERIES,
                          d, step, m, vectors, j0 > 0)  # fmt: skip
             if not later:
-                gk[part, b, end:], gv[part, b, end:] = 0, 0
+                for j in range(end, keys):
+                    gk[gk0 + j * gk_row : gk0 + j * gk_row + pad] = 0
+                    gv[gv0 + j * gv_row : gv0 + j * gv_row + pad_v] = 0
             _transpose(width, gq_t, down, gq_n, along)
             for i in range(n):
+                line = gq[gq_at[b] + (i0 + i) * gq_row : gq_at[b] + (i0 + i) * gq_row + d]
                 for c in range(d):
-                    gq[b, i0 + i, c] = gq_n[i, c] * size
+                    line[c] = gq_n[i, c] * size
         task = next_task(tasks, 0)
 
 
 @jit(error_model="numpy", fastmath={"contract", "reassoc"}, **inner)
-def _load_lse_and_delta(gout, out, lse, row):
+def _load_lse_and_delta(gout, gout_at, gout_row, out, out_at, out_row, columns, lse, row):
     """lse, +inf where it is -inf so that p is 0; delta[i] = gout[i] · out[i]. Idle lanes: p = 0."""
     row[0], row[1] = math.inf, 0
     for i in range(lse.size):
         if lse[i] != -math.inf:
             row[0, i] = lse[i]
         delta = row.dtype.type(0)
-        for c in range(out.shape[1]):
-            delta += gout[i, c] * out[i, c]
+        g = gout[gout_at + i * gout_row : gout_at + i * gout_row + columns]
+        o = out[out_at + i * out_row : out_at + i * out_row + columns]
+        for c in range(columns):
+            delta += g[c] * o[c]
         row[1, i] = delta
 
 
@@ -255,11 +317,12 @@ def _both_ways(columns, lanes, like):
 
 
 @jit(error_model="numpy", **inner)
-def _load_rows(x, factor, x_n):
-    """x_n[i, c] = factor · x[i, c]. Idle rows keep an earlier block's: their results drop out."""
-    for i in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            x_n[i, c] = x[i, c] * factor
+def _load_rows(x, at, row, rows, columns, factor, x_n):
+    """x_n[i, c] = factor · x[at + i·row + c]. Idle rows keep an earlier block's: they drop out."""
+    for i in range(rows):
+        line = x[at + i * row : at + i * row + columns]
+        for c in range(columns):
+            x_n[i, c] = line[c] * factor
 
 
 @jit(error_model="numpy", **inner)

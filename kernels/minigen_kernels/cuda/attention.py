@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import empty
+from ..geometry import flat_batch
 from .launch import MOST_BLOCKS, float64_by, launch, packed, suffix, tiles
 
 ROWS, WIDTH, THREADS = 32, 64, 256
@@ -18,6 +19,7 @@ ATTENTION = np.dtype(
 )
 
 
+@flat_batch
 def attention_1_online(q, k, v, mask=None, is_causal=False, scale=None):
     """out[b,i] = Σ_j exp(s[j] - lse) v[b,j], lse[b,i] = log Σ_j exp s[j], s = scale q·k + mask
 
@@ -42,6 +44,7 @@ def _attention(
     return out, lse
 
 
+@flat_batch
 def attention_backward_1_recompute(
     gout, q, k, v, out, lse, mask=None, is_causal=False, scale=None
 ):
@@ -66,12 +69,14 @@ def attention_backward_1_recompute(
 
 
 @float64_by(attention_1_online)
+@flat_batch
 def attention_2_tf32(q, k, v, mask=None, is_causal=False, scale=None):
     """Attention by tensor cores: factors of both products rounded to TF32, the rest float32."""
     return _tensor("tf32", q, k, v, mask, is_causal, scale)
 
 
 @float64_by(attention_1_online)
+@flat_batch
 def attention_2_bf16(q, k, v, mask=None, is_causal=False, scale=None):
     """Attention by tensor cores: factors of both products rounded to bfloat16, the rest float32."""
     return _tensor("bf16", q, k, v, mask, is_causal, scale)
@@ -84,6 +89,7 @@ def _tensor(precision: str, q, k, v, mask, is_causal, scale) -> tuple[Any, Any]:
 
 
 @float64_by(attention_backward_1_recompute)
+@flat_batch
 def attention_backward_2_tf32(
     gout, q, k, v, out, lse, mask=None, is_causal=False, scale=None
 ):
@@ -92,6 +98,7 @@ def attention_backward_2_tf32(
 
 
 @float64_by(attention_backward_1_recompute)
+@flat_batch
 def attention_backward_2_bf16(
     gout, q, k, v, out, lse, mask=None, is_causal=False, scale=None
 ):
