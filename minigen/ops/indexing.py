@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,19 @@ class GetItem(Function):
     """y = x[index], by NumPy's rules"""
 
     keeps_inputs = False
+    axes: tuple[int, ...] | None = None  # those of x in the order in which they lie, if not in C's
 
     def __init__(self, index: Any, basic: bool):
         self.index, self.is_view = index, basic
 
     def forward(self, x: Any) -> Any:
+        if not x.flags.c_contiguous:
+            self.axes = tuple(sorted(range(x.ndim), key=lambda i: -x.strides[i]))
         return x[self.index]
 
     def backward(self, gy: Tensor) -> Tensor:
         if self.is_view and not is_recording():
-            return Placed(self.shapes[0], [(self.index, gy.data)])
+            return Placed(self.shapes[0], [(self.index, gy.data)], self.axes)
         return PutItem(self.index, self.is_view, self.shapes[0])(gy)
 
 
@@ -42,13 +46,17 @@ class Placed(Tensor):
     What a walk off the tape carries back to a tensor of which views were taken. The sum of two is
     both lists of pieces, so that all are written into one piece of memory; each by itself would be
     written among zeros, and those added up: five times the traffic for the thirds of a tensor.
+    The axes lie in memory in the order given, as those of that tensor did.
     """
 
-    __slots__ = ("_array", "_shape", "pieces")
+    __slots__ = ("_array", "_shape", "axes", "pieces")
 
-    def __init__(self, shape: tuple[int, ...], pieces: list[tuple[Any, Any]]):
+    def __init__(
+        self, shape: tuple[int, ...], pieces: list[tuple[Any, Any]], axes: Sequence[int] | None
+    ):
         self._array: Any = None
         self._shape, self.pieces = shape, pieces
+        self.axes = range(len(shape)) if axes is None else axes
         self.requires_grad, self.grad, self.creator, self.version = False, None, None, [0]
 
     @property
@@ -60,7 +68,8 @@ class Placed(Tensor):
         if self._array is None:
             first = self.pieces[0][1]
             apart = _apart(self._shape, [index for index, _ in self.pieces])
-            x = empty(self._shape, first.dtype, first)
+            x = empty(tuple([self._shape[i] for i in self.axes]), first.dtype, first)
+            x = x.transpose([self.axes.index(i) for i in range(x.ndim)])
             if not apart or sum(y.size for _, y in self.pieces) < x.size:
                 x[...] = 0
             for index, y in self.pieces:
@@ -70,7 +79,7 @@ class Placed(Tensor):
 
     def __add__(self, other: Any) -> Tensor:
         if type(other) is Placed and self.pieces and other.pieces:
-            return Placed(self._shape, self.pieces + other.pieces)
+            return Placed(self._shape, self.pieces + other.pieces, self.axes)
         return Tensor(self.data) + other
 
     def __radd__(self, other: Any) -> Tensor:

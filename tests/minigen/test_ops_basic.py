@@ -511,3 +511,18 @@ def test_random_tensors_take_a_shape_and_a_generator():
     assert F.randn(2, 3, rng=rng).shape == F.rand((2, 3), rng=rng).shape == (2, 3)
     x = variable(2, 2)
     assert F.randn_like(x, rng=rng).dtype == F.rand_like(x, rng=rng).dtype == np.float64
+
+
+def test_the_gradient_of_the_parts_of_a_tensor_lies_as_the_tensor_does():
+    """So that permuting it back, as a layer does with q, k and v, copies nothing."""
+    base = Tensor(np.arange(120.0).reshape(2, 5, 3, 4), requires_grad=True)
+    turned = base.permute((2, 0, 3, 1))
+    weights = [np.full((2, 4, 5), k + 1.0) for k in range(3)]
+    y = sum((part * Tensor(w)).sum() for part, w in zip(turned, weights, strict=True))
+    gt, gb = minigen.grad(y, [turned, base], retain_graph=True)
+    assert gt.data.transpose(1, 3, 0, 2).flags.c_contiguous and gb.data.flags.c_contiguous
+    np.testing.assert_array_equal(gt.data, np.stack(weights))
+    np.testing.assert_array_equal(gb.data, np.stack(weights).transpose(1, 3, 0, 2))
+    (some,) = minigen.grad(turned[1:].sum(), [base])
+    np.testing.assert_array_equal(some.data[:, :, 0], 0)
+    np.testing.assert_array_equal(some.data[:, :, 1:], 1)
