@@ -80,6 +80,22 @@ def test_conv2d_weight_rungs(data, dtype, case):
     rungs_agree("conv2d_weight", x, y, w[2:], terms=terms, **settings)
 
 
+@given(st.data(), st.sampled_from(FLOATS), st.sampled_from([1, 1, 2]), st.booleans())
+def test_kernels_of_one_pixel_rungs(data, dtype, stride, has_bias):
+    n, channels, rows, *image = (data.draw(sizes(True, most)) for most in (3, 7, 7, 5, 5))
+    image = [max(side, 1) for side in image]
+    settings = dict(stride=(1, stride), padding=(0, 0))
+    y = (n, rows, image[0], (image[1] - 1) // stride + 1)
+    x, w, y, b, c = arrays_for(
+        data.draw, dtype, (n, channels, *image), (rows, channels, 1, 1), y, (rows,), (channels,)
+    )
+    rungs_agree("conv2d", x, w, b if has_bias else None, terms=channels, **settings)
+    rungs_agree("conv2d_weight", x, y, (1, 1), terms=n * image[0] * image[1], **settings)
+    spare = left_over(x.shape, w.shape, settings | {"dilation": (1, 1)})
+    c = c if has_bias else None
+    rungs_agree("conv_transpose2d", y, w, c, terms=rows, output_padding=spare, **settings)
+
+
 @given(st.data(), cases(wide=True))
 def test_the_three_are_derivatives_of_one_form(data, case):
     x, w, y, settings = case

@@ -65,8 +65,8 @@ BUGS = [
     Bug(
         "delta-left-out-of-the-fused-backward",
         KERNEL,
-        "+= gout[i, c] * out[i, c]",
-        "+= gout[i, c] * 0",
+        "+= g[c] * o[c]",
+        "+= g[c] * 0",
         (KERNELS + " -k rungs",),
     ),
     Bug(
@@ -75,5 +75,26 @@ BUGS = [
         "return x * Tensor(kept * x.dtype.type(1 / (1 - p)))",
         "return x * Tensor(kept * x.dtype.type(1))",
         (laws("dropout_keeps_the_mean"),),
+    ),
+    Bug(
+        "values-as-far-apart-as-keys",
+        KERNEL,
+        "multiply(width, v, v0, 1, v_row, s, QUERIES, o_t",
+        "multiply(width, v, v0, 1, k_row, s, QUERIES, o_t",
+        (KERNELS + " -k rungs",),
+    ),
+    Bug(
+        "rows-that-are-taken-to-lie-side-by-side",
+        KERNEL,
+        "size), x.strides[-2] // size",
+        "size), x.shape[-1]",
+        (KERNELS + " -k leading_axes",),
+    ),
+    Bug(
+        "slopes-of-keys-from-the-first-head-s-place",
+        KERNEL,
+        "gk0, gv0 = gk_at[part * batch + b], gv_at[part * batch + b]",
+        "gk0, gv0 = gk_at[part * batch], gv_at[part * batch + b]",
+        (KERNELS + " -k 'rungs or slope'",),
     ),
 ]

@@ -8,6 +8,9 @@ from . import gradients
 FILE = "kernels/minigen_kernels/cpu/conv.py"
 LANES = "kernels/minigen_kernels/cpu/conv_lanes.py"
 PLANS = "kernels/minigen_kernels/cpu/conv_plans.py"
+CHOICE = "kernels/minigen_kernels/cpu/conv_choice.py"
+TILES = "kernels/minigen_kernels/cpu/lanes.py"
+THREADS = "kernels/minigen_kernels/cpu/threads.py"
 GEMM = "kernels/minigen_kernels/cpu/gemm.py"
 JIT = "kernels/minigen_kernels/cpu/jit.py"
 PANELS = "kernels/minigen_kernels/cpu/panels.py"
@@ -182,5 +185,61 @@ BUGS = [
         "(a, a_from, i) if here",
         "(a, a_from, rows_from) if here",
         (GEMMS + " -k 'rungs or many_tiles'",),
+    ),
+    Bug(
+        "images-of-the-first-block-for-every-thread",
+        LANES,
+        "sizes, c, task * n * of_x)",
+        "sizes, c, 0)",
+        (CONV + " -k across_the_lanes",),
+    ),
+    Bug(
+        "pointwise-although-the-stride-skips-pixels",
+        CHOICE,
+        "return (*w_shape[2:], *stride, *padding, groups) == (1, 1, 1, 1, 0, 0, 1)",
+        "return (*w_shape[2:], *padding, groups) == (1, 1, 0, 0, 1)",
+        (CONV + " -k rungs",),
+    ),
+    Bug(
+        "bias-left-out-of-a-pointwise-convolution",
+        CHOICE,
+        "return y if bias is None else np.add(y, bias[:, None, None], out=y)",
+        "return y",
+        (CONV + " -k rungs",),
+    ),
+    Bug(
+        "cotangents-of-the-first-pixel-for-several",
+        TILES,
+        "row = builder.add(builder.mul(p, depth), k)",
+        "row = k",
+        (CONV + " -k across_the_lanes",),
+    ),
+    Bug(
+        "last-pixels-missing-from-a-weight-gradient",
+        LANES,
+        "for p in range(0, sizes[5], PIXELS):",
+        "for p in range(0, sizes[5] - PIXELS + 1, PIXELS):",
+        (CONV + " -k across_the_lanes",),
+    ),
+    Bug(
+        "last-block-of-rows-never-multiplied",
+        PANELS,
+        "row_blocks, column_blocks = -(-row_panels // row_block), ",
+        "row_blocks, column_blocks = max(1, row_panels // row_block), ",
+        (GEMMS + " -k 'rungs or many_tiles'",),
+    ),
+    Bug(
+        "job-left-running-when-its-giver-goes-on",
+        THREADS,
+        "while _await(self._signs, DONE, given, _looks(PATIENCE)) < given:",
+        "while False:",
+        ("tests/kernels/test_threads.py -k 'one_job or outlives'",),
+    ),
+    Bug(
+        "failure-of-a-helper-swallowed",
+        THREADS,
+        "failure, self._failure = self._failure, None",
+        "failure, self._failure = None, None",
+        ("tests/kernels/test_threads.py -k failure",),
     ),
 ]

@@ -135,4 +135,11 @@ BUGS = [
         "source = y[a, r, first : first + COLUMNS - 1]",
         ("tests/kernels/test_deposit.py",),
     ),
+    Bug(
+        "axes-of-a-gradient-in-the-order-of-memory",
+        "minigen/ops/indexing.py",
+        "x.transpose([self.axes.index(i) for i in range(x.ndim)])",
+        "x.transpose(list(self.axes))",
+        ("tests/minigen/test_ops_basic.py -k parts_of_a_tensor",),
+    ),
 ]
