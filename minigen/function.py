@@ -129,6 +129,7 @@ class Function:
     def output(self) -> Tensor:
         """The output, as a Tensor on the tape; an error if it was changed since."""
         out = Tensor(self._output)
+        out.version = self._kept[1]
         out.creator, out.requires_grad = self, True
         return out
 
