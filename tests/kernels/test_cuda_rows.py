@@ -1,4 +1,4 @@
-"""Norms, losses, GELU, Adam and Philox in CUDA: against the formulas, by the emulator."""
+"""Norms, losses, activations, Adam and Philox in CUDA: against the formulas, by the emulator."""
 
 from __future__ import annotations
 
@@ -197,6 +197,8 @@ def test_slope_of_softmax(rows, classes, seed):
 
 # ---------------------------------------------------------------- GELU
 FORMS = ("none", "tanh")
+RECTIFIED = (0.0, 0.2, -1.5)  # slopes
+CORNERS = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan)
 
 
 @given(st.data(), SEEDS, st.sampled_from(FLOATS), shapes(0, 3), st.sampled_from(FORMS))
@@ -224,6 +226,30 @@ def test_gelu_of_several_blocks_and_with_bad_values(dtype, approximate):
 def test_gelu_rejects_an_unknown_form():
     with pytest.raises(ValueError, match="choose 'none' or 'tanh'"):
         elementwise.gelu_1_vector(np.zeros(1), "fast")
+
+
+# ---------------------------------------------------------------- leaky ReLU
+@given(st.data(), SEEDS, st.sampled_from(FLOATS), shapes(0, 3), st.sampled_from(RECTIFIED))
+def test_leaky_relu(data, seed, dtype, shape, slope):
+    rng = np.random.default_rng(math.prod(shape))
+    x, gy = (data.draw(laid_out(np.asarray(rng.standard_normal(shape), dtype))) for _ in range(2))
+    rungs_agree("leaky_relu", seed, x, slope)
+    rungs_agree("leaky_relu_backward", seed, gy, x, slope)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("slope", RECTIFIED)
+def test_leaky_relu_of_several_blocks_and_in_every_corner(dtype, slope):
+    x = np.resize(np.array(CORNERS, dtype), 4099)
+    gy = np.resize(np.repeat(np.array(CORNERS, dtype), len(CORNERS)), 4099)
+    with np.errstate(invalid="ignore"):
+        expected = reference.leaky_relu_backward(gy, x, slope)
+    with cuda.emulation(check=True, seed=2):
+        np.testing.assert_array_equal(
+            elementwise.leaky_relu_1_vector(x, slope), reference.leaky_relu(x, slope)
+        )
+        gx = elementwise.leaky_relu_backward_1_vector(gy, x, slope)
+    np.testing.assert_array_equal(gx, expected)
 
 
 # ---------------------------------------------------------------- rows by an index
@@ -378,6 +404,8 @@ GRADIENTS = {
     "embedding": (lambda w: F.embedding(WORDS, w), [(6, 5)]),
     "gelu": (F.gelu, [(3, 7)]),
     "gelu by tanh": (lambda x: F.gelu(x, "tanh"), [(3, 7)]),
+    "relu": (F.relu, [(3, 7)]),
+    "leaky_relu": (lambda x: F.leaky_relu(x, 0.2), [(3, 7)]),
 }  # fmt: skip
 
 

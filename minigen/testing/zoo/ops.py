@@ -6,6 +6,8 @@ from ..bugs import Bug
 from . import gradients, laws, parity, parity_in
 
 GRAPH = "tests/minigen/test_graph.py"
+ELEMENTWISE = "kernels/minigen_kernels/cpu/elementwise.py"
+RECTIFIERS = "tests/kernels/test_elementwise.py -k leaky_relu"
 
 BUGS = [
     Bug(
@@ -134,5 +136,40 @@ BUGS = [
         "source = y[a, r, first : first + COLUMNS]",
         "source = y[a, r, first : first + COLUMNS - 1]",
         ("tests/kernels/test_deposit.py",),
+    ),
+    Bug(
+        "zero-times-infinity-left-of-the-kink",
+        ELEMENTWISE,
+        "below = zero if slope == zero else slope * a[i]",
+        "below = slope * a[i]",
+        (RECTIFIERS,),
+    ),
+    Bug(
+        "cotangent-let-through-at-the-kink",
+        ELEMENTWISE,
+        "b[i] = zero if a[i] <= zero else g[i]",
+        "b[i] = zero if a[i] < zero else g[i]",
+        (RECTIFIERS,),
+    ),
+    Bug(
+        "block-after-the-first-rectified-by-its-neighbour",
+        ELEMENTWISE,
+        "b[i] = g[i] if a[i] > zero else slope * g[i]",
+        "b[i] = g[i] if x[i] > zero else slope * g[i]",
+        (RECTIFIERS,),
+    ),
+    Bug(
+        "rectified-cotangent-off-the-tape",
+        "minigen/ops/activation.py",
+        "return LeakyReluBackward(self.slope)(gy, self.inputs[0].detach())",
+        "return LeakyReluBackward(self.slope)(gy.detach(), self.inputs[0].detach())",
+        (gradients("leaky_relu"),),
+    ),
+    Bug(
+        "adjoint-of-a-rectifier-s-slope-forgets-the-other-side",
+        "minigen/ops/activation.py",
+        "return LeakyReluBackward(self.slope)(ggx, self.inputs[1]), None",
+        "return LeakyReluBackward(0.0)(ggx, self.inputs[1]), None",
+        (gradients("leaky_relu"),),
     ),
 ]
