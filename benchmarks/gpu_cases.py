@@ -194,6 +194,8 @@ def rows(kernel: str, n: int, width: int) -> KernelCase:
         "leaky_relu_backward": (
             (x, gy), lambda k, t: k.leaky_relu_backward(t["gy"], t["x"], 0.2),
             lambda torch, t: torch.ops.aten.leaky_relu_backward(t["gy"], t["x"], 0.2, False), 3),
+        "column_sums": ((x,), lambda k, t: k.column_sums(t["x"]),
+                        lambda torch, t: t["x"].sum(0), 1),
         "cross_entropy": (
             (x, target), lambda k, t: k.cross_entropy(t["x"], t["target"])[0],
             lambda torch, t: entropy(torch, t["x"], t["target"]), 1),
@@ -316,7 +318,7 @@ def random(kernel: str, n: int) -> KernelCase:
 
 ROWS = ("layer_norm", "layer_norm_backward", "softmax", "softmax_backward", "cross_entropy",
         "cross_entropy_backward", "gelu", "gelu_backward", "leaky_relu",
-        "leaky_relu_backward")  # fmt: skip
+        "leaky_relu_backward", "column_sums")  # fmt: skip
 RANDOM = ("philox", "uniform", "normal", "dropout")
 # The first of a kernel is the one that its targets are about: the time may not be enough for all.
 CASES = (

@@ -223,6 +223,14 @@ def leaky_relu_backward(gy, x, slope):
     return np.where(x > 0, gy, slope * gy) if slope else np.where(x <= 0, slope, gy)
 
 
+def column_sums(x):
+    """y[j] = Σ_i x[i,j]"""
+    y = np.zeros(x.shape[1])
+    for row in x:
+        y += row
+    return y.astype(x.dtype)
+
+
 def deposit(y, index, size):
     """x[a,v,k] = Σ_{r: index[r]=v} y[a,r,k], for y (A, R, K) and index (R,) in 0 … size - 1"""
     x = np.zeros((y.shape[0], size, y.shape[2]))

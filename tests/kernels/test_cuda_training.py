@@ -24,11 +24,11 @@ RELU = {"leaky_relu", "leaky_relu_backward"}
 MODELS = {
     "vae mlp": (
         vae, vae.Config(size=4, hidden=5, latent=3, **TINY), 4,
-        {"gemm", "adam", *RELU},
+        {"gemm", "adam", "column_sums", *RELU},
     ),
     "vae conv": (
         vae, vae.Config(network="conv", size=4, hidden=5, width=2, latent=3, **TINY), 4,
-        {"gemm", "adam", *RELU, *TRIO},
+        {"gemm", "adam", "column_sums", *RELU, *TRIO},
     ),
     "dcgan": (
         dcgan, dcgan.Config(size=16, latent=3, width=2, **TINY), 16,
@@ -38,7 +38,8 @@ MODELS = {
         image_gpt,
         image_gpt.Config(size=3, levels=3, width=8, layers=1, n_heads=2, warmup=1, **TINY), 3,
         {"gemm", "adam", "attention", "attention_backward", "layer_norm", "layer_norm_backward",
-         "gelu", "gelu_backward", "cross_entropy", "cross_entropy_backward", "deposit"},
+         "gelu", "gelu_backward", "cross_entropy", "cross_entropy_backward", "column_sums",
+         "deposit"},
     ),
 }  # fmt: skip
 

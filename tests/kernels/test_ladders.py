@@ -61,6 +61,7 @@ CALLS = {
     "gelu_backward": lambda f: f(ROWS, values(5, 7), "tanh"),
     "leaky_relu": lambda f: f(ROWS, 0.2),
     "leaky_relu_backward": lambda f: f(ROWS, values(5, 7), 0.2),
+    "column_sums": lambda f: f(ROWS),
     "deposit": lambda f: f(values(2, 5, 3), np.array([3, 0, 3, 6, 0]), 7),
     "adam": adam,
     "philox": lambda f: f(12345, 2**70 + 3, 11),

@@ -19,6 +19,7 @@ from . import (
     norm,
     optimizer,
     philox,
+    sums,
 )
 
 LADDERS = {
@@ -64,6 +65,7 @@ LADDERS = {
         reference.leaky_relu_backward,
         elementwise.leaky_relu_backward_1_vector,
     ),
+    "column_sums": (reference.column_sums, sums.column_sums_1_parts),
     "deposit": (reference.deposit, deposit.deposit_1_sorted, deposit.deposit_2_straight),
     "adam": (reference.adam, optimizer.adam_1_fused),
     "philox": (reference.philox, philox.philox_1_blocks),

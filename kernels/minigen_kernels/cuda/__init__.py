@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import reference
-from . import attention, conv, deposit, elementwise, gemm, loss, norm, optimizer, random
+from . import attention, conv, deposit, elementwise, gemm, loss, norm, optimizer, random, sums
 from .launch import emulation
 
 __all__ = ["LADDERS", "TENSOR_CORES", "emulation"]
@@ -42,6 +42,7 @@ LADDERS = {
         reference.leaky_relu_backward,
         elementwise.leaky_relu_backward_1_vector,
     ),
+    "column_sums": (reference.column_sums, sums.column_sums_1_parts),
     "deposit": (reference.deposit, deposit.deposit_1_ballots),
     "adam": (reference.adam, optimizer.adam_1_fused),
     "philox": (reference.philox, random.philox_1_blocks),

@@ -7,6 +7,7 @@ from . import gradients, laws, parity, parity_in
 
 GRAPH = "tests/minigen/test_graph.py"
 ELEMENTWISE = "kernels/minigen_kernels/cpu/elementwise.py"
+SUMS = "kernels/minigen_kernels/cpu/sums.py"
 RECTIFIERS = "tests/kernels/test_elementwise.py -k leaky_relu"
 
 BUGS = [
@@ -136,6 +137,34 @@ BUGS = [
         "source = y[a, r, first : first + COLUMNS]",
         "source = y[a, r, first : first + COLUMNS - 1]",
         ("tests/kernels/test_deposit.py",),
+    ),
+    Bug(
+        "sum-over-one-axis-taken-for-one-over-the-first",
+        "minigen/function.py",
+        "sorted(axes) != list(range(n))",
+        "n != 1",
+        (gradients("sum"),),
+    ),
+    Bug(
+        "short-row-at-the-end-of-joined-rows-not-added",
+        SUMS,
+        "rows = (x.size + width - 1) // width",
+        "rows = x.size // width",
+        ("tests/kernels/test_sums.py",),
+    ),
+    Bug(
+        "rows-left-over-of-four-stepped-over",
+        SUMS,
+        "                r += 1\n",
+        "                r += 2\n",
+        ("tests/kernels/test_sums.py",),
+    ),
+    Bug(
+        "every-block-of-columns-reads-the-first",
+        SUMS,
+        "at = r * width + first",
+        "at = r * width",
+        ("tests/kernels/test_sums.py",),
     ),
     Bug(
         "zero-times-infinity-left-of-the-kink",
