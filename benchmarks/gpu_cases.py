@@ -189,6 +189,13 @@ def rows(kernel: str, n: int, width: int) -> KernelCase:
                  lambda torch, t: torch.nn.functional.gelu(t["x"]), 2),
         "gelu_backward": ((x, gy), lambda k, t: k.gelu_backward(t["gy"], t["x"]),
                           lambda torch, t: torch.ops.aten.gelu_backward(t["gy"], t["x"]), 3),
+        "leaky_relu": ((x,), lambda k, t: k.leaky_relu(t["x"], 0.2),
+                       lambda torch, t: torch.nn.functional.leaky_relu(t["x"], 0.2), 2),
+        "leaky_relu_backward": (
+            (x, gy), lambda k, t: k.leaky_relu_backward(t["gy"], t["x"], 0.2),
+            lambda torch, t: torch.ops.aten.leaky_relu_backward(t["gy"], t["x"], 0.2, False), 3),
+        "column_sums": ((x,), lambda k, t: k.column_sums(t["x"]),
+                        lambda torch, t: t["x"].sum(0), 1),
         "cross_entropy": (
             (x, target), lambda k, t: k.cross_entropy(t["x"], t["target"])[0],
             lambda torch, t: entropy(torch, t["x"], t["target"]), 1),
@@ -200,7 +207,8 @@ def rows(kernel: str, n: int, width: int) -> KernelCase:
                                     t["gy"]), 3),
     }  # fmt: skip
     arrays, ours, theirs, passes = made[kernel]
-    with_forward = kernel.endswith("_backward") and kernel != "gelu_backward"
+    alone = ("gelu_backward", "leaky_relu_backward")  # these read nothing that forward made
+    with_forward = kernel.endswith("_backward") and kernel not in alone
     peer = Peer(f"torch's {kernel}", theirs)
     return KernelCase(kernel, f"{n}×{width}" + ", with forward" * with_forward, arrays, ours,
                       (peer,), 0.0, 4.0 * passes * n * width)  # fmt: skip
@@ -309,7 +317,8 @@ def random(kernel: str, n: int) -> KernelCase:
 
 
 ROWS = ("layer_norm", "layer_norm_backward", "softmax", "softmax_backward", "cross_entropy",
-        "cross_entropy_backward", "gelu", "gelu_backward")  # fmt: skip
+        "cross_entropy_backward", "gelu", "gelu_backward", "leaky_relu",
+        "leaky_relu_backward", "column_sums")  # fmt: skip
 RANDOM = ("philox", "uniform", "normal", "dropout")
 # The first of a kernel is the one that its targets are about: the time may not be enough for all.
 CASES = (

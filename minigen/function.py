@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from minigen_kernels import empty, namespace_of, readable
+from minigen_kernels import backend_of, empty, namespace_of, readable
 
 from . import tensor as tape
 from .tensor import Tensor
@@ -129,6 +129,7 @@ class Function:
     def output(self) -> Tensor:
         """The output, as a Tensor on the tape; an error if it was changed since."""
         out = Tensor(self._output)
+        out.version = self._kept[1]
         out.creator, out.requires_grad = self, True
         return out
 
@@ -216,7 +217,7 @@ class SumTo(Function):
         axes = tuple(range(lead)) + tuple(
             lead + i for i, n in enumerate(self.shape) if n == 1 and x.shape[lead + i] != 1
         )
-        return x.sum(axis=axes, keepdims=True).reshape(self.shape)
+        return summed(x, axes).reshape(self.shape)
 
     def backward(self, gy: Tensor) -> Tensor:
         return broadcast_to(gy, self.shapes[0])
@@ -245,6 +246,21 @@ def repeated(x: Any, shape: tuple[int, ...]) -> Any:
     y = empty(shape, x.dtype, x)
     y[...] = x
     return y
+
+
+def summed(x: Any, axes: tuple[int, ...], keepdims: bool = False) -> Any:
+    """Σ x over some axes of an array; by a kernel over the first ones, as a bias's slope is."""
+    n = len(axes)
+    if (
+        n in (0, x.ndim)
+        or sorted(axes) != list(range(n))
+        or x.dtype.char not in "fd"
+        or not x.flags.c_contiguous
+    ):
+        return x.sum(axis=axes, keepdims=keepdims)
+    lead, rest = x.shape[:n], x.shape[n:]
+    y = backend_of(x).column_sums(x.reshape((tape.numel(lead), tape.numel(rest))))
+    return y.reshape((*[1] * n, *rest) if keepdims else rest)
 
 
 def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:

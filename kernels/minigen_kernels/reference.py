@@ -211,6 +211,26 @@ def gelu_backward(gy, x, approximate="none"):
     return gx
 
 
+def leaky_relu(x, slope):
+    """y = x where x > 0, slope · x elsewhere. Slope 0 is ReLU: 0 there, even of -∞; NaN stays."""
+    slope = x.dtype.type(slope)
+    return np.where(x <= 0, slope * x if slope else slope, x)
+
+
+def leaky_relu_backward(gy, x, slope):
+    """gx = gy where x > 0, slope · gy elsewhere. Slope 0: 0 where x <= 0, even of ∞; gy at NaN."""
+    slope = x.dtype.type(slope)
+    return np.where(x > 0, gy, slope * gy) if slope else np.where(x <= 0, slope, gy)
+
+
+def column_sums(x):
+    """y[j] = Σ_i x[i,j]"""
+    y = np.zeros(x.shape[1])
+    for row in x:
+        y += row
+    return y.astype(x.dtype)
+
+
 def deposit(y, index, size):
     """x[a,v,k] = Σ_{r: index[r]=v} y[a,r,k], for y (A, R, K) and index (R,) in 0 … size - 1"""
     x = np.zeros((y.shape[0], size, y.shape[2]))

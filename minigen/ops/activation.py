@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from minigen_kernels import backend_of, namespace_of, on_gpu
+from minigen_kernels import backend_of, namespace_of, on_gpu, reference
 
 from ..function import Function
 from ..tensor import Tensor, is_recording
@@ -20,46 +20,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Relu(Function):
-    """y = max(x, 0), with slope 0 at 0"""
-
-    keeps_inputs = False
-    keeps_output = True
-
-    def forward(self, x: Any) -> Any:
-        return namespace_of(x).maximum(x, 0)
-
-    def backward(self, gy: Tensor) -> Tensor:
-        return Masked(~(self._output <= 0))(gy)
-
-
-class Masked(Function):
-    """y = x where the mask is true, 0 elsewhere, also where x is infinite"""
-
-    keeps_inputs = False
-
-    def __init__(self, mask: Any):
-        self.mask = mask
-
-    def forward(self, x: Any) -> Any:
-        if on_gpu(x):
-            return namespace_of(x).where(self.mask, x, x.dtype.type(0))
-        y = np.asarray(x * self.mask)  # ten times as quick as a choice,
-        total = y.sum()
-        if total != total:  # but ∞ · 0 is NaN: rare, and quickly seen in the sum
-            y[~self.mask] = 0
-        return y
-
-    def backward(self, gy: Tensor) -> Tensor:
-        return Masked(self.mask)(gy)
-
-
-def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(x, 0); the slope at 0 is 0."""
-    refuse_inplace("relu", inplace)
-    return Relu()(input)
-
-
 class LeakyRelu(Function):
     """y = x where x > 0, slope · x elsewhere"""
 
@@ -69,21 +29,56 @@ class LeakyRelu(Function):
         self.slope = float(slope)  # a NumPy scalar would decide the dtype
 
     def forward(self, x: Any) -> Any:
-        xp = namespace_of(x)
-        if not 0 <= self.slope <= 1:
-            return xp.where(x > 0, x, x * self.slope)
-        y = xp.asarray(x * self.slope)
-        return xp.maximum(x, y, out=y)
+        return _rectifiers(x).leaky_relu(x, self.slope)
 
     def backward(self, gy: Tensor) -> Tensor:
-        x = self.inputs[0].data
-        xp, slope = namespace_of(x), x.dtype.type(self.slope)
-        slopes = xp.maximum(x > 0, slope) if 0 <= slope <= 1 else xp.where(x > 0, 1, slope)
-        return gy * Tensor(slopes)
+        return LeakyReluBackward(self.slope)(gy, self.inputs[0].detach())
+
+
+class Relu(LeakyRelu):
+    """y = max(x, 0), with slope 0 at 0; its output says as well where x > 0, and is kept anyway"""
+
+    keeps_inputs = False
+    keeps_output = True
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x) if x.dtype.kind == "f" else namespace_of(x).maximum(x, 0)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return LeakyReluBackward(self.slope)(gy, self.output.detach())
+
+
+class LeakyReluBackward(Function):
+    """gx = gy where x > 0, slope · gy elsewhere: linear in gy, and its own adjoint"""
+
+    name = "leaky_relu_backward"
+
+    def __init__(self, slope: float):
+        self.slope = slope
+
+    def forward(self, gy: Any, x: Any) -> Any:
+        return _rectifiers(x).leaky_relu_backward(gy, x, self.slope)
+
+    def backward(self, ggx: Tensor) -> tuple[Tensor, None]:
+        return LeakyReluBackward(self.slope)(ggx, self.inputs[1]), None
+
+
+def _rectifiers(x: Any) -> Any:
+    """The kernels; for a kind of float that has none (float16), their formulas."""
+    return backend_of(x) if x.dtype.char in "fd" or on_gpu(x) else reference
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0); the slope at 0 is 0."""
+    refuse_inplace("relu", inplace)
+    return Relu()(input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x where x > 0, negative_slope · x elsewhere."""
+    """x where x > 0, negative_slope · x elsewhere; with negative_slope 0 it is relu."""
     refuse_inplace("leaky_relu", inplace)
     return LeakyRelu(negative_slope)(floating(input))
 

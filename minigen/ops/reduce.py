@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from minigen_kernels import namespace_of
 
-from ..function import Function, repeated
+from ..function import Function, repeated, summed
 from ..tensor import Tensor
 from .axes import Axes, axes_of, axis_of, either_names
 from .choice import maximum, minimum, perhaps, where
@@ -53,7 +53,7 @@ class Sum(Function):
         self.axes, self.keepdim = axes, keepdim
 
     def forward(self, x: Any) -> Any:
-        return x.sum(axis=self.axes, keepdims=self.keepdim)
+        return summed(x, self.axes, self.keepdim)
 
     def backward(self, gy: Tensor) -> Tensor:
         kept = _kept(self.shapes[0], self.axes)

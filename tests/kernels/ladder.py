@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from minigen_kernels.cpu import LADDERS
+from minigen_kernels.cpu import LADDERS, threads
 
 Array = np.ndarray
 FLOATS = (np.float32, np.float64)
@@ -94,6 +94,19 @@ def same_bits_elsewhere(program: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == fingerprint(*here["result"])
+
+
+def same_bits_for_any_threads(compute: Callable[[], Any]) -> Any:
+    """What compute() gives, a tuple of arrays or one: the same bits with 1 thread and with all."""
+    most, results = threads.get_threads(), []
+    try:
+        for n in range(1, most + 1):
+            threads.set_threads(n)
+            results.append(compute())
+    finally:
+        threads.set_threads(most)
+    assert len({fingerprint(*_tuple(result)) for result in results}) == 1
+    return results[0]
 
 
 def _tuple(value: Any) -> tuple[Array, ...]:

@@ -1,4 +1,4 @@
-"""Norms, losses, GELU, Adam and Philox in CUDA: against the formulas, by the emulator."""
+"""Norms, losses, activations, Adam and Philox in CUDA: against the formulas, by the emulator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from minigen_kernels import backend_of, cuda, emulator, random, reference, use
-from minigen_kernels.cuda import LADDERS, deposit, elementwise, loss, norm, optimizer
+from minigen_kernels.cuda import LADDERS, deposit, elementwise, loss, norm, optimizer, sums
 from minigen_kernels.cuda import random as cuda_random
 
 from minigen import Tensor, grad
@@ -33,7 +33,7 @@ OF_A_BLOCK = 1028, 1031  # longer than what a warp takes
 @pytest.fixture(autouse=True)
 def garbage(monkeypatch):
     fill_new_arrays_with_garbage(
-        monkeypatch, norm, loss, elementwise, deposit, cuda_random
+        monkeypatch, norm, loss, elementwise, sums, deposit, cuda_random
     )
 
 
@@ -197,6 +197,8 @@ def test_slope_of_softmax(rows, classes, seed):
 
 # ---------------------------------------------------------------- GELU
 FORMS = ("none", "tanh")
+RECTIFIED = (0.0, 0.2, -1.5)  # slopes
+CORNERS = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan)
 
 
 @given(st.data(), SEEDS, st.sampled_from(FLOATS), shapes(0, 3), st.sampled_from(FORMS))
@@ -224,6 +226,52 @@ def test_gelu_of_several_blocks_and_with_bad_values(dtype, approximate):
 def test_gelu_rejects_an_unknown_form():
     with pytest.raises(ValueError, match="choose 'none' or 'tanh'"):
         elementwise.gelu_1_vector(np.zeros(1), "fast")
+
+
+# ---------------------------------------------------------------- leaky ReLU
+@given(st.data(), SEEDS, st.sampled_from(FLOATS), shapes(0, 3), st.sampled_from(RECTIFIED))
+def test_leaky_relu(data, seed, dtype, shape, slope):
+    rng = np.random.default_rng(math.prod(shape))
+    x, gy = (data.draw(laid_out(np.asarray(rng.standard_normal(shape), dtype))) for _ in range(2))
+    rungs_agree("leaky_relu", seed, x, slope)
+    rungs_agree("leaky_relu_backward", seed, gy, x, slope)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("slope", RECTIFIED)
+def test_leaky_relu_of_several_blocks_and_in_every_corner(dtype, slope):
+    x = np.resize(np.array(CORNERS, dtype), 4099)
+    gy = np.resize(np.repeat(np.array(CORNERS, dtype), len(CORNERS)), 4099)
+    with np.errstate(invalid="ignore"):
+        expected = reference.leaky_relu_backward(gy, x, slope)
+    with cuda.emulation(check=True, seed=2):
+        np.testing.assert_array_equal(
+            elementwise.leaky_relu_1_vector(x, slope), reference.leaky_relu(x, slope)
+        )
+        gx = elementwise.leaky_relu_backward_1_vector(gy, x, slope)
+    np.testing.assert_array_equal(gx, expected)
+
+
+# ---------------------------------------------------------------- sums over rows
+@given(st.data(), SEEDS, st.sampled_from(FLOATS), st.one_of(sizes(), st.sampled_from([64, 150])),
+       st.one_of(sizes(), st.sampled_from([32, 67])), st.sampled_from([2, 8, 64]))  # fmt: skip
+def test_column_sums(data, seed, dtype, rows, width, least):
+    rng = np.random.default_rng(rows + 10 * width)
+    x = data.draw(laid_out(rng.standard_normal((rows, width)).astype(dtype)))
+    before, sums.ROWS_PER_PART = sums.ROWS_PER_PART, least  # many parts, some, or one
+    try:
+        rungs_agree("column_sums", seed, x, terms=rows, least=largest(x))
+    finally:
+        sums.ROWS_PER_PART = before
+
+
+def test_column_sums_of_short_rows_go_through_several_launches(monkeypatch):
+    launched, launch = [], sums.launch
+    monkeypatch.setattr(sums, "launch", lambda *given: launched.append(given) or launch(*given))
+    x = np.arange(3 * 4099, dtype=np.float64).reshape(4099, 3)
+    with cuda.emulation(check=True, seed=3):
+        np.testing.assert_array_equal(sums.column_sums_1_parts(x), x.sum(axis=0))
+    assert len(launched) == 3
 
 
 # ---------------------------------------------------------------- rows by an index
@@ -378,6 +426,9 @@ GRADIENTS = {
     "embedding": (lambda w: F.embedding(WORDS, w), [(6, 5)]),
     "gelu": (F.gelu, [(3, 7)]),
     "gelu by tanh": (lambda x: F.gelu(x, "tanh"), [(3, 7)]),
+    "relu": (F.relu, [(3, 7)]),
+    "sum": (lambda x: F.sum(x * x, (0, 1)), [(2, 3, 4)]),
+    "leaky_relu": (lambda x: F.leaky_relu(x, 0.2), [(3, 7)]),
 }  # fmt: skip
 
 
@@ -389,12 +440,15 @@ def test_gradients_of_order_2_through_the_cuda_kernels(name):
         check_grad(f, *(rng.standard_normal(s) for s in of_shapes), order=2, rng=rng)
 
 
-@pytest.mark.parametrize("name", ["layer_norm_backward", "batch_norm_backward"])
+@pytest.mark.parametrize("name", ["layer_norm_backward", "batch_norm_backward", "column_sums"])
 def test_sums_have_the_same_bits_under_every_seed(name, monkeypatch):
     monkeypatch.setattr(norm, "ROWS_PER_PART", 8)
     monkeypatch.setattr(norm, "SHORTEST_PART", 8)
+    monkeypatch.setattr(sums, "ROWS_PER_PART", 8)
     x, gy = normal(np.float32, 37, 3, 4), normal(np.float32, 37, 3, 4)[::-1]
-    if name == "layer_norm_backward":
+    if name == "column_sums":
+        arguments = (x.reshape(37, 12),)
+    elif name == "layer_norm_backward":
         x, gy = x.reshape(37, 12), gy.reshape(37, 12)
         arguments = gy, x, None, *reference.layer_norm(x, None, None, EPS)[1:]
     else:

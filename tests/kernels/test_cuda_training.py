@@ -19,22 +19,27 @@ pytestmark = [pytest.mark.emulator, GXX]
 STEPS = 2
 TINY = dict(batch=3, steps=STEPS)
 TRIO = {"conv2d", "conv_transpose2d", "conv2d_weight"}
+RELU = {"leaky_relu", "leaky_relu_backward"}
 # A model → (its module, its configuration, the side of its images, the kernels of its steps).
 MODELS = {
-    "vae mlp": (vae, vae.Config(size=4, hidden=5, latent=3, **TINY), 4, {"gemm", "adam"}),
+    "vae mlp": (
+        vae, vae.Config(size=4, hidden=5, latent=3, **TINY), 4,
+        {"gemm", "adam", "column_sums", *RELU},
+    ),
     "vae conv": (
         vae, vae.Config(network="conv", size=4, hidden=5, width=2, latent=3, **TINY), 4,
-        {"gemm", "adam", *TRIO},
+        {"gemm", "adam", "column_sums", *RELU, *TRIO},
     ),
     "dcgan": (
         dcgan, dcgan.Config(size=16, latent=3, width=2, **TINY), 16,
-        {"adam", "batch_norm", "batch_norm_backward", *TRIO},
+        {"adam", "batch_norm", "batch_norm_backward", *RELU, *TRIO},
     ),
     "image-gpt": (
         image_gpt,
         image_gpt.Config(size=3, levels=3, width=8, layers=1, n_heads=2, warmup=1, **TINY), 3,
         {"gemm", "adam", "attention", "attention_backward", "layer_norm", "layer_norm_backward",
-         "gelu", "gelu_backward", "cross_entropy", "cross_entropy_backward", "deposit"},
+         "gelu", "gelu_backward", "cross_entropy", "cross_entropy_backward", "column_sums",
+         "deposit"},
     ),
 }  # fmt: skip
 

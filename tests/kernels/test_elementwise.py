@@ -1,4 +1,4 @@
-"""GELU, and the polynomials under it: rungs against the formula, slopes, laws, ulps."""
+"""GELU and the polynomials under it, leaky ReLU: rungs against the formula, slopes, laws, ulps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from minigen_kernels import backend_of, reference
 from minigen_kernels.cpu import functions
+from minigen_kernels.cpu.share import BLOCK
 
 from minigen.testing.strategies import laid_out, shapes
-from tests.kernels.ladder import FLOATS, rungs_agree, same_bits_elsewhere, slope_agrees
+from tests.kernels.ladder import (
+    FLOATS,
+    rungs_agree,
+    same_bits_elsewhere,
+    same_bits_for_any_threads,
+    slope_agrees,
+)
 
 FORMS = ("none", "tanh")
+SLOPES = (0.0, 0.01, 0.2, 1.0, 1.5, -0.5)
+CORNERS = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan)
 
 
 @given(st.data(), st.sampled_from(FLOATS), shapes(0, 3), st.sampled_from(FORMS))
@@ -54,6 +63,59 @@ def test_gelu_rejects_an_unknown_form():
         backend_of(np.zeros(1)).gelu(np.zeros(1), "fast")
 
 
+@given(st.data(), st.sampled_from(FLOATS), shapes(0, 3), st.sampled_from(SLOPES))
+def test_leaky_relu_rungs(data, dtype, shape, slope):
+    rng = np.random.default_rng(math.prod(shape))
+    x, gy = (data.draw(laid_out(np.asarray(rng.standard_normal(shape), dtype))) for _ in range(2))
+    rungs_agree("leaky_relu", x, slope)
+    rungs_agree("leaky_relu_backward", gy, x, slope)
+
+
+@given(st.sampled_from(FLOATS), st.sampled_from(SLOPES), st.integers(1, 33), st.integers(0, 999))
+def test_leaky_relu_is_a_line_on_either_side_and_so_is_its_slope(dtype, slope, n, seed):
+    x, gy = np.random.default_rng(seed).standard_normal((2, n)).astype(dtype)
+    kernels, factor = backend_of(x), np.where(x > 0, dtype(1), dtype(slope))
+    np.testing.assert_array_equal(kernels.leaky_relu(x, slope), x * factor)
+    np.testing.assert_array_equal(kernels.leaky_relu_backward(gy, x, slope), gy * factor)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("slope", SLOPES)
+def test_leaky_relu_in_every_corner(dtype, slope):
+    x, gy = (a.ravel() for a in np.meshgrid(*[np.array(CORNERS, dtype)] * 2))
+    y = rungs_agree("leaky_relu", x, slope)
+    gx = rungs_agree("leaky_relu_backward", gy, x, slope)
+    below = x <= 0
+    np.testing.assert_array_equal(y[~below], x[~below])
+    np.testing.assert_array_equal(gx[x > 0], gy[x > 0])
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(y[below], slope * x[below] if slope else 0)
+        np.testing.assert_array_equal(gx[below], slope * gy[below] if slope else 0)
+        unknown = np.isnan(x)  # torch's: ReLU lets a cotangent through, leaky ReLU scales it
+        np.testing.assert_array_equal(gx[unknown], (slope or 1) * gy[unknown])
+
+
+@given(st.sampled_from(FLOATS), st.integers(0, 999))
+def test_the_slope_of_relu_shows_in_its_output_too(dtype, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.choice(np.array(CORNERS, dtype), 40)
+    gy, kernels = rng.standard_normal(40).astype(dtype), backend_of(x)
+    gx = kernels.leaky_relu_backward(gy, x, 0.0)
+    y = kernels.leaky_relu(x, 0.0)
+    np.testing.assert_array_equal(kernels.leaky_relu_backward(gy, y, 0.0), gx)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+def test_leaky_relu_of_many_blocks_has_the_same_bits_for_any_number_of_threads(slope):
+    x, gy = np.random.default_rng(6).standard_normal((2, 5 * BLOCK + 3)).astype(np.float32)
+    f = backend_of(x)
+    y, gx = same_bits_for_any_threads(
+        lambda: (f.leaky_relu(x, slope), f.leaky_relu_backward(gy, x, slope))
+    )
+    np.testing.assert_array_equal(y, reference.leaky_relu(x, slope))
+    np.testing.assert_array_equal(gx, reference.leaky_relu_backward(gy, x, slope))
+
+
 @given(st.floats(-86.5, 88.5, width=32))
 def test_exp32_is_within_two_ulp(x):
     exact = math.exp(x)
@@ -90,5 +152,6 @@ def test_same_bits_in_another_process():
         "from minigen_kernels import backend_of\n"
         "x = np.random.default_rng(0).standard_normal(10007).astype(np.float32)\n"
         "f = backend_of(x)\n"
-        "result = (f.gelu(x), f.gelu_backward(x, x))\n"
+        "result = (f.gelu(x), f.gelu_backward(x, x), f.leaky_relu(x, 0.2),"
+        " f.leaky_relu_backward(x, x, 0.2))\n"
     )

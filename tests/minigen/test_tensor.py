@@ -251,6 +251,17 @@ def test_a_result_changed_before_backward_is_an_error_too(op):
         grad((y * 2.0).sum(), x)
 
 
+@pytest.mark.parametrize("op", [F.exp, F.relu, lambda x: F.leaky_relu(x, 0.2)])
+def test_a_tensor_changed_between_backward_and_its_backward_is_an_error(op):
+    x, c = variable(4) * 1.0, variable(4)
+    y = op(x)
+    (g,) = grad(y, x, c, create_graph=True)
+    for changed in (x, y):  # each op reads one of them again
+        changed.detach().changed()
+    with pytest.raises(RuntimeError, match="was changed in place"):
+        grad(g.sum(), c)
+
+
 def test_views_and_detached_tensors_share_the_count_of_changes():
     w = variable(4)
     for view in (w[1:], w.reshape(2, 2), w.T, w.detach(), w[1:].detach()[0]):

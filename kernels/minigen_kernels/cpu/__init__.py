@@ -19,6 +19,7 @@ from . import (
     norm,
     optimizer,
     philox,
+    sums,
 )
 
 LADDERS = {
@@ -59,6 +60,12 @@ LADDERS = {
     ),
     "gelu": (reference.gelu, elementwise.gelu_1_vector),
     "gelu_backward": (reference.gelu_backward, elementwise.gelu_backward_1_vector),
+    "leaky_relu": (reference.leaky_relu, elementwise.leaky_relu_1_vector),
+    "leaky_relu_backward": (
+        reference.leaky_relu_backward,
+        elementwise.leaky_relu_backward_1_vector,
+    ),
+    "column_sums": (reference.column_sums, sums.column_sums_1_parts),
     "deposit": (reference.deposit, deposit.deposit_1_sorted, deposit.deposit_2_straight),
     "adam": (reference.adam, optimizer.adam_1_fused),
     "philox": (reference.philox, philox.philox_1_blocks),

@@ -1,7 +1,11 @@
-"""gelu(x) = x Φ(x), Φ the normal distribution; approximate="tanh" takes a logistic curve for Φ.
+"""Functions of single numbers, forward and backward, each in one pass over memory.
 
-rung 0  reference.gelu    the formula
-rung 1  gelu_1_vector     one pass over memory; Φ by polynomials that become vectors
+gelu(x) = x Φ(x), Φ the normal distribution; approximate="tanh" takes a logistic curve for Φ.
+leaky_relu(x) = x where x > 0, slope · x elsewhere; slope 0 is ReLU.
+
+rung 0  reference.gelu, reference.leaky_relu    the formulas
+rung 1  gelu_1_vector                           Φ by polynomials that become vectors
+        leaky_relu_1_vector                     a choice between two numbers, which needs no branch
 """
 
 from __future__ import annotations
@@ -38,6 +42,29 @@ def gelu_backward_1_vector(gy: Array, x: Array, approximate: str = "none") -> Ar
     kernel = _gelu_tanh_backward if _is_tanh(approximate) else _gelu_backward
     gy, x = np.ascontiguousarray(gy), np.ascontiguousarray(x)
     share(kernel, x.size, gy.reshape(-1), x.reshape(-1), gx.reshape(-1))
+    return gx
+
+
+def leaky_relu_1_vector(x: Array, slope: float) -> Array:
+    """y = x where x > 0, slope · x elsewhere. Slope 0 is ReLU: 0 there, even of -∞; NaN stays.
+
+    Any shape. Source: Maas, Hannun, Ng, "Rectifier nonlinearities improve neural network acoustic
+    models", 2013.
+    """
+    y = empty(x.shape, x.dtype)
+    x, slope = np.ascontiguousarray(x), x.dtype.type(slope)
+    share(_leaky_relu, x.size, x.reshape(-1), y.reshape(-1), slope)
+    return y
+
+
+def leaky_relu_backward_1_vector(gy: Array, x: Array, slope: float) -> Array:
+    """gx = gy where x > 0, slope · gy elsewhere. Slope 0: 0 where x <= 0, even of ∞; gy at NaN.
+
+    For slope 0, x may as well be the output: it has the same numbers above 0, and none below.
+    """
+    gx = empty(x.shape, x.dtype)
+    gy, x, slope = np.ascontiguousarray(gy), np.ascontiguousarray(x), x.dtype.type(slope)
+    share(_leaky_relu_backward, x.size, gy.reshape(-1), x.reshape(-1), gx.reshape(-1), slope)
     return gx
 
 
@@ -97,4 +124,31 @@ def _gelu_tanh_backward(tasks, gy, x, gx):
             square = cubic * a[i] * a[i]
             gate = one / (one + exp(-a[i] * (slope + square)))
             b[i] = g[i] * (gate + a[i] * gate * (one - gate) * (slope + three * square))
+        start = next_task(tasks, 0) * BLOCK
+
+
+@jit(nogil=True, error_model="numpy")
+def _leaky_relu(tasks, x, y, slope):
+    zero = x.dtype.type(0)
+    start = next_task(tasks, 0) * BLOCK
+    while start < x.size:
+        a, b = x[start : start + BLOCK], y[start : start + BLOCK]
+        for i in range(a.size):
+            below = zero if slope == zero else slope * a[i]
+            b[i] = below if a[i] <= zero else a[i]
+        start = next_task(tasks, 0) * BLOCK
+
+
+@jit(nogil=True, error_model="numpy")
+def _leaky_relu_backward(tasks, gy, x, gx, slope):
+    zero = x.dtype.type(0)
+    start = next_task(tasks, 0) * BLOCK
+    while start < x.size:
+        g, a, b = gy[start : start + BLOCK], x[start : start + BLOCK], gx[start : start + BLOCK]
+        if slope == zero:
+            for i in range(a.size):
+                b[i] = zero if a[i] <= zero else g[i]
+        else:
+            for i in range(a.size):
+                b[i] = g[i] if a[i] > zero else slope * g[i]
         start = next_task(tasks, 0) * BLOCK

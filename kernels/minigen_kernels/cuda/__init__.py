@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import reference
-from . import attention, conv, deposit, elementwise, gemm, loss, norm, optimizer, random
+from . import attention, conv, deposit, elementwise, gemm, loss, norm, optimizer, random, sums
 from .launch import emulation
 
 __all__ = ["LADDERS", "TENSOR_CORES", "emulation"]
@@ -37,6 +37,12 @@ LADDERS = {
     ),
     "gelu": (reference.gelu, elementwise.gelu_1_vector),
     "gelu_backward": (reference.gelu_backward, elementwise.gelu_backward_1_vector),
+    "leaky_relu": (reference.leaky_relu, elementwise.leaky_relu_1_vector),
+    "leaky_relu_backward": (
+        reference.leaky_relu_backward,
+        elementwise.leaky_relu_backward_1_vector,
+    ),
+    "column_sums": (reference.column_sums, sums.column_sums_1_parts),
     "deposit": (reference.deposit, deposit.deposit_1_ballots),
     "adam": (reference.adam, optimizer.adam_1_fused),
     "philox": (reference.philox, random.philox_1_blocks),

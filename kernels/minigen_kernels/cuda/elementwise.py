@@ -1,4 +1,4 @@
-"""GELU on the GPU: which kernel of elementwise.cu, and how many blocks."""
+"""GELU and leaky ReLU on the GPU: which kernel of elementwise.cu, and how many blocks."""
 
 from __future__ import annotations
 
@@ -28,6 +28,25 @@ def gelu_backward_1_vector(gy, x, approximate="none"):
     if gx.size:
         given = packed(gy), packed(x)
         launch(SOURCE, kernel, tiles(gx.size, CHUNK), THREADS, *given, gx, np.int64(gx.size))
+    return gx
+
+
+def leaky_relu_1_vector(x, slope):
+    """y = x where x > 0, slope · x elsewhere. Slope 0 is ReLU: 0 there, even of -∞; NaN stays."""
+    kernel = f"leaky_relu_1_vector_{suffix('leaky_relu', x)}"
+    y, slope = empty(x.shape, x.dtype, like=x), x.dtype.type(slope)
+    if y.size:
+        launch(SOURCE, kernel, tiles(y.size, CHUNK), THREADS, packed(x), y, np.int64(y.size), slope)
+    return y
+
+
+def leaky_relu_backward_1_vector(gy, x, slope):
+    """gx = gy where x > 0, slope · gy elsewhere. Slope 0: 0 where x <= 0, even of ∞; gy at NaN."""
+    kernel = f"leaky_relu_backward_1_vector_{suffix('leaky_relu_backward', gy, x)}"
+    gx, slope = empty(x.shape, x.dtype, like=x), x.dtype.type(slope)
+    if gx.size:
+        given = packed(gy), packed(x)
+        launch(SOURCE, kernel, tiles(gx.size, CHUNK), THREADS, *given, gx, np.int64(gx.size), slope)
     return gx
 
 

@@ -6,6 +6,9 @@ from ..bugs import Bug
 from . import gradients, laws, parity, parity_in
 
 GRAPH = "tests/minigen/test_graph.py"
+ELEMENTWISE = "kernels/minigen_kernels/cpu/elementwise.py"
+SUMS = "kernels/minigen_kernels/cpu/sums.py"
+RECTIFIERS = "tests/kernels/test_elementwise.py -k leaky_relu"
 
 BUGS = [
     Bug(
@@ -141,5 +144,68 @@ BUGS = [
         "x.transpose([self.axes.index(i) for i in range(x.ndim)])",
         "x.transpose(list(self.axes))",
         ("tests/minigen/test_ops_basic.py -k parts_of_a_tensor",),
+    ),
+    Bug(
+        "sum-over-one-axis-taken-for-one-over-the-first",
+        "minigen/function.py",
+        "sorted(axes) != list(range(n))",
+        "n != 1",
+        (gradients("sum"),),
+    ),
+    Bug(
+        "short-row-at-the-end-of-joined-rows-not-added",
+        SUMS,
+        "rows = (x.size + width - 1) // width",
+        "rows = x.size // width",
+        ("tests/kernels/test_sums.py",),
+    ),
+    Bug(
+        "rows-left-over-of-four-stepped-over",
+        SUMS,
+        "                r += 1\n",
+        "                r += 2\n",
+        ("tests/kernels/test_sums.py",),
+    ),
+    Bug(
+        "every-block-of-columns-reads-the-first",
+        SUMS,
+        "at = r * width + first",
+        "at = r * width",
+        ("tests/kernels/test_sums.py",),
+    ),
+    Bug(
+        "zero-times-infinity-left-of-the-kink",
+        ELEMENTWISE,
+        "below = zero if slope == zero else slope * a[i]",
+        "below = slope * a[i]",
+        (RECTIFIERS,),
+    ),
+    Bug(
+        "cotangent-let-through-at-the-kink",
+        ELEMENTWISE,
+        "b[i] = zero if a[i] <= zero else g[i]",
+        "b[i] = zero if a[i] < zero else g[i]",
+        (RECTIFIERS,),
+    ),
+    Bug(
+        "block-after-the-first-rectified-by-its-neighbour",
+        ELEMENTWISE,
+        "b[i] = g[i] if a[i] > zero else slope * g[i]",
+        "b[i] = g[i] if x[i] > zero else slope * g[i]",
+        (RECTIFIERS,),
+    ),
+    Bug(
+        "rectified-cotangent-off-the-tape",
+        "minigen/ops/activation.py",
+        "return LeakyReluBackward(self.slope)(gy, self.inputs[0].detach())",
+        "return LeakyReluBackward(self.slope)(gy.detach(), self.inputs[0].detach())",
+        (gradients("leaky_relu"),),
+    ),
+    Bug(
+        "adjoint-of-a-rectifier-s-slope-forgets-the-other-side",
+        "minigen/ops/activation.py",
+        "return LeakyReluBackward(self.slope)(ggx, self.inputs[1]), None",
+        "return LeakyReluBackward(0.0)(ggx, self.inputs[1]), None",
+        (gradients("leaky_relu"),),
     ),
 ]
