@@ -17,6 +17,7 @@ from .tensor import Tensor, grad
 __all__ = ["GradientError", "check_grad"]
 
 SMALL = 400  # elements up to which a failure is examined element by element
+TOLERANCE = 1e-7
 NOISE = 1e-13  # how exactly a value is computed, relative to the terms that it is made of
 
 
@@ -56,7 +57,7 @@ def check_grad(
     order: int = 2,
     rng: np.random.Generator | None = None,
     eps: float = 1e-4,
-    tol: float = 1e-7,
+    tol: float = TOLERANCE,
     names: Sequence[str] | None = None,
 ) -> float:
     """⟨c, J·d⟩ by backward equals ⟨c, (f(x + εd) - f(x - εd)) / 2ε⟩, for random c and d.
@@ -80,6 +81,8 @@ def check_grad(
     rng = np.random.default_rng(0) if rng is None else rng
     arrays = tuple(a.data if isinstance(a, Tensor) else np.asarray(a) for a in arrays)
     arrays = tuple(placed(a.astype(np.float64), a) if a.dtype.kind == "f" else a for a in arrays)
+    if not any(a.dtype.kind == "f" for a in arrays):
+        raise TypeError("check_grad: none of the arrays is floating: there is no slope to check")
     names = list(names) if names is not None else _names(f, len(arrays))
     level = _Level(lambda *xs, graph: _floats(f(*xs)), arrays, names, rng, eps)
     level.check_paths()
@@ -245,7 +248,8 @@ class _Level:
             name = "-1" if np.isclose(slope, -numeric, rtol=1e-4) else named_factor(
                 slope / numeric if numeric else 0.0, sizes)
             text = f"; as a whole it is the right one times {name}" if name else ""
-            return [Finding("large", f"inputs too large to examine element by element{text}")]
+            text = f"inputs too large to examine element by element{text}"
+            return self.cut_down() or [Finding("large", text)]
         found = []
         for k, i in enumerate(self.wrt):
             right = self.elementwise(i)
@@ -253,6 +257,42 @@ class _Level:
             if not (np.abs(exact[k] - right) <= bound).all():
                 found.append(self.describe(i, exact[k], right, sizes))
         return found or [Finding("unknown", "no single element is off by more than the noise")]
+
+    def cut_down(self) -> list[Finding]:
+        """What is found with a few elements along each axis, the first or the last, if f can."""
+        for count in (3, 2, 5) if self.order == 1 else ():
+            for part in (slice(count), slice(-count, None)):
+                arrays = [a[(part,) * a.ndim] for a in self.arrays]
+                try:
+                    rng = np.random.default_rng(0)
+                    _Level(self.f, arrays, self.names, rng, self.eps).check(TOLERANCE)
+                except GradientError as error:
+                    smaller = error._head.partition(": ")[2]
+                    return [Finding(kind, f"{text}\n  found with less of the inputs: {smaller}")
+                            for kind, text in error.findings]  # fmt: skip
+                except Exception:  # f does not take these shapes
+                    continue
+        return []
+
+    def leaves_the_tape(self) -> bool:
+        """Whether f asks a tensor that requires a gradient for its values."""
+        asked, before = [], {name: getattr(Tensor, name) for name in ("numpy", "detach", "item")}
+
+        def watched(name: str) -> Callable[..., Any]:
+            def method(tensor: Tensor) -> Any:
+                asked.extend([name] if tensor.requires_grad else [])
+                return before[name](tensor)
+
+            return method
+
+        try:
+            for name in before:
+                setattr(Tensor, name, watched(name))
+            self.f(*_tensors(self.arrays), graph=False)
+        finally:
+            for name, method in before.items():
+                setattr(Tensor, name, method)
+        return bool(asked)
 
     def elementwise(self, i: int) -> np.ndarray:
         """The numerical gradient of argument i."""
@@ -275,6 +315,11 @@ class _Level:
             text = ("zero" if finding.kind == "zero" else text) + (
                 f"; order {self.order - 1} is right, so something in backward() has left the "
                 "tape (.data, .numpy(), Tensor(...)), or an operation that it uses is wrong"
+            )
+        elif kind == "unknown" and self.leaves_the_tape():
+            kind, text = "off the tape", (
+                "a part of it is missing: f itself leaves the tape (.numpy(), .detach() or .item() "
+                "of a tensor that requires a gradient)"
             )
         at = np.unravel_index(np.argmax(np.abs(exact - right)), right.shape)
         where = f"at {tuple(map(int, at))} " if right.ndim else ""
@@ -333,7 +378,10 @@ def _tensors(arrays: Sequence[np.ndarray]) -> list[Tensor]:
 
 
 def _floats(result: Any) -> tuple[Tensor, ...]:
-    results = (result,) if isinstance(result, Tensor) else tuple(result)
+    results = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+    for y in results:
+        if not isinstance(y, Tensor):
+            raise TypeError(f"check_grad: f gave a {type(y).__name__}, not a Tensor or several")
     return tuple(y for y in results if y.dtype.kind == "f")
 
 

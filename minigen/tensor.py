@@ -155,6 +155,10 @@ class Tensor:
         """The values as a NumPy array: the tensor's own memory on the CPU, a copy from a GPU."""
         return self.data if isinstance(self.data, np.ndarray) else self.data.get()
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """numpy(), for np.asarray(tensor) and plotting libraries."""
+        return np.array(self.numpy(), dtype, copy=copy)
+
     def __dlpack__(self, **options: Any) -> Any:
         """The memory, for torch.from_dlpack(tensor) and its like: shared, off the tape."""
         return self.data.__dlpack__(**options)
@@ -246,6 +250,8 @@ def grad(
     retain_graph  keep the graph for another backward pass (default: as create_graph).
     Only the paths from y to xs are walked.
     """
+    if not isinstance(y, Tensor):
+        raise TypeError(f"grad(y, xs): y is a {type(y).__name__}, not a Tensor")
     xs = [xs] if isinstance(xs, Tensor) else list(xs)
     for i, x in enumerate(xs):
         if not isinstance(x, Tensor):
@@ -361,6 +367,8 @@ def _array(data: Any) -> Any:
         return data
     if hasattr(data, "__cuda_array_interface__"):
         return to_device(data, "cuda")
+    if isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in data):
+        raise TypeError("Tensor([tensors]) would lose their graph: use minigen.functional.stack")
     return np.asarray(data)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -102,7 +103,8 @@ def make_plan(name: str, module: Any, argv: list[str]) -> Plan:
     within(options, 1, "image_size", "sample_every", "checkpoint_every", "keep")
     within(options, 0, "max_minutes")
     within(options, 0, "seed", below=2**64)
-    resume = None if options.resume is None else _find_run(options, name)
+    any_data = "data" not in given(Options, argv)
+    resume = None if options.resume is None else _find_run(options, name, any_data)
     if resume is not None:
         return _resumed(name, module, options, explicit, argv, resume)
     return _fresh(name, module, options, explicit, argv)
@@ -144,6 +146,11 @@ def _resumed(
 ) -> Plan:
     """An earlier run, as it began; only when it ends, and what it shows, may be said anew."""
     folder = folder_of(resume)
+    if resume.is_file() and not (folder / "config.toml").is_file():
+        raise MinigenError(
+            f"{resume} does not lie in a run directory, whose configuration is needed to go on: "
+            "give --resume the directory, or a checkpoint in its ckpt folder"
+        )
     stored = training.read_config(folder)
     config, chosen = _from_stored(name, module, stored, explicit, folder)
     now = given(Options, argv)
@@ -226,14 +233,15 @@ def _value_after(argv: list[str], flag: str) -> str | None:
     return None
 
 
-def _find_run(options: Options, name: str) -> Path | None:
+def _find_run(options: Options, name: str, any_data: bool) -> Path | None:
     """What --resume means: a directory or a checkpoint; None when auto finds nothing."""
     if options.resume != "auto":
         return Path(str(options.resume))
     if options.out is not None:
         has_run = (options.out / "config.toml").is_file()
         return options.out if has_run else None
-    runs = (RUNS / slug(name, options.data)).glob("*/ckpt/*.safetensors")
+    folders = f"{name}-*" if any_data else glob.escape(slug(name, options.data))
+    runs = RUNS.glob(f"{folders}/*/ckpt/*.safetensors")
     newest = max(runs, key=lambda path: path.stat().st_mtime, default=None)
     return None if newest is None else newest.parents[1]
 

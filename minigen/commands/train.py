@@ -59,6 +59,8 @@ def _train(
     fields = dataclasses.asdict(config)
     found = None
     if plan.resume is None:
+        if options.resume == "auto":
+            progress.note(f"there is no run of {plan.model} to go on with: a new one begins")
         folder = training.RunFolder.create(options.out, slug(plan.model, options.data), RUNS)
     else:
         folder = training.RunFolder.open(folder_of(plan.resume))

@@ -175,8 +175,9 @@ def _check_identity(name: str, path: Path, remedy: str) -> None:
                 digests[file.algorithm] = digest_of(path, file.algorithm)
             same_name = file.name.removesuffix(".gz") == path.name.removesuffix(".gz")
             if digests[file.algorithm] == file.digest and not (other.name == name and same_name):
+                instead = "" if other.name == name else f" and not of {name}"
                 raise DataError(
-                    f"{path} is really {file.name} of {other.name} and not of {name}; {remedy}."
+                    f"{path} is really {file.name} of {other.name}{instead}; {remedy}."
                 )
 
 

@@ -12,7 +12,7 @@ from ..function import broadcast_to
 from ..tensor import Tensor
 from .choice import where
 from .fused import Fused
-from .operands import to
+from .operands import as_tensor, to
 from .random import dropout
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def scaled_dot_product_attention(
     scale      1/√d unless given.
     enable_gqa  axis -3 counts heads, and each head of key and value serves several of the query.
     """
+    attn_mask = None if attn_mask is None else as_tensor(attn_mask)
     if enable_gqa:
         key, value = (_shared_heads(query, x) for x in (key, value))
     batch = _checked_batch(query, key, value, attn_mask, is_causal)

@@ -34,7 +34,8 @@ def axes_of(op: str, axes: Axes, ndim: int) -> tuple[int, ...]:
         return ALL[ndim] if ndim < len(ALL) else tuple(range(ndim))
     named: Any = axes  # an isinstance() that knows every kind of integer would take longer
     if hasattr(named, "__index__"):
-        return (axis_of(op, named, ndim),) if ndim else ()
+        axis = axis_of(op, named, ndim)  # of a single number it may be 0 or -1
+        return (axis,) if ndim else ()
     found = sorted(axis_of(op, a, ndim) for a in named)
     if len(set(found)) != len(found):
         raise ValueError(f"{op}: an axis is given twice in {tuple(named)}")

@@ -139,6 +139,14 @@ def _is_basic(part: Any) -> bool:
     return not isinstance(part, (bool, np.bool_)) and isinstance(part, (int, np.integer))
 
 
+def _is_number(part: Any) -> bool:
+    return isinstance(part, (int, np.integer)) and not isinstance(part, bool)
+
+
+def _is_mask(part: Any) -> bool:
+    return hasattr(part, "dtype") and part.dtype.kind == "b"
+
+
 def getitem(input: Tensor, index: Any) -> Tensor:
     """x[index]: whole numbers, slices, None, ..., integer arrays and bool masks, as in NumPy."""
     try:
@@ -153,6 +161,13 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         parts = tuple([_plain(p, input.data) for p in index])
         if all([_is_basic(p) for p in parts]):
             return GetItem(parts, True)(input)
+        if any([_is_number(p) for p in parts]):  # torch picks these first; NumPy takes them for
+            whole = [p for p in parts if p is not None]  # arrays, and may move the others' axis
+            first = [p if _is_number(p) or p is Ellipsis else slice(None) for p in whole
+                     for _ in range(getattr(p, "ndim", 1) if _is_mask(p) else 1)]  # fmt: skip
+            return getitem(
+                GetItem(tuple(first), True)(input), tuple([p for p in parts if not _is_number(p)])
+            )
         return GetItem(tuple([_checked_index(p) for p in parts]), False)(input)
     except IndexError as error:
         raise IndexError(f"x[index] with x of shape {input.shape}: {error}") from None

@@ -13,6 +13,7 @@ from .activation import log_softmax, softplus
 from .choice import where
 from .fused import Fused
 from .indexing import gather
+from .operands import as_tensor
 
 __all__ = [
     "binary_cross_entropy_with_logits",
@@ -68,6 +69,7 @@ def cross_entropy(
     mean: with indices, the sum is divided by the sum of the targets' weights (their number, without
     weights), ignored ones apart; with probabilities, by the number of targets, N·d1·….
     """
+    target, weight = as_tensor(target), None if weight is None else as_tensor(weight)
     x, axis = _logits("cross_entropy", input, weight)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing={label_smoothing} is not in 0 ... 1")
@@ -127,6 +129,7 @@ def nll_loss(
 
     mean: the sum is divided by the sum of the targets' weights, ignored ones apart.
     """
+    target, weight = as_tensor(target), None if weight is None else as_tensor(weight)
     x, axis = _logits("nll_loss", input, weight)
     index = _class_index("nll_loss", input, target, axis, ignore_index)
     return _class_reduced(_picked(x, index), index, weight, reduction, target.shape, "nll_loss")
@@ -228,6 +231,11 @@ def _check_same_shape(op: str, input: Tensor, target: Tensor, weight: Tensor | N
         )
     if weight is not None and weight.shape != input.shape:
         raise ValueError(f"{op}: the weight {weight.shape} must have the input's {input.shape}")
+    if input.ndim and {input.dtype, target.dtype} == {np.dtype("f4"), np.dtype("f8")}:
+        raise TypeError(
+            f"{op}: the input is {input.dtype} and the target {target.dtype}; convert one of them, "
+            f"e.g. target.to('{input.dtype}')"
+        )
 
 
 def _logits(op: str, input: Tensor, weight: Tensor | None) -> tuple[Tensor, int]:

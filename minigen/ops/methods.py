@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 from ..tensor import Tensor
@@ -23,6 +24,8 @@ OPERATORS = {
     "__neg__": elementwise.neg,
     "__abs__": choice.abs,
     "__getitem__": indexing.getitem,
+    "__eq__": lambda x, y: choice.eq(x, y) if _has_values(y) else NotImplemented,
+    "__ne__": lambda x, y: choice.ne(x, y) if _has_values(y) else NotImplemented,
     "__lt__": choice.lt,
     "__le__": choice.le,
     "__gt__": choice.gt,
@@ -53,6 +56,11 @@ METHODS = {
         "squeeze", "tile", "transpose", "tril", "triu", "unsqueeze",
     ),
 }  # fmt: skip
+
+
+def _has_values(other: Any) -> bool:
+    """Whether a tensor can be compared with it, element by element; None, say, is just unequal."""
+    return isinstance(other, (Tensor, numbers.Number)) or hasattr(other, "dtype")
 
 
 def where(input: Tensor, condition: Any, other: Any) -> Tensor:

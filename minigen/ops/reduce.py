@@ -309,7 +309,8 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 
 def _where_extreme(op: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
-    axis = None if dim is None or not x.ndim else axis_of(op, dim, x.ndim)
+    axis = None if dim is None else axis_of(op, dim, x.ndim)
+    axis = axis if x.ndim else None
     _some(op, x, axes_of(op, axis, x.ndim))
     index = getattr(namespace_of(x.data), op)(x.data, axis=axis)
     if keepdim:

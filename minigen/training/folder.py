@@ -127,6 +127,14 @@ class RunFolder:
             if number > step or (number == step and number % sample_every):
                 picture.unlink()
 
+    def has_result(self, step: int) -> bool:
+        """Whether the final numbers of this step are there."""
+        try:
+            text = (self.path / "result.json").read_text(encoding="utf-8")
+            return json.loads(text)["steps"] == step
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
     def pictures(self) -> list[Path]:
         """The sample grids so far, by step."""
         found = [path for path in self.samples.glob("*.png") if path.stem.isdecimal()]

@@ -296,12 +296,12 @@ class Run(NullRun):
         self.progress.note(text)
 
     def _end(self) -> None:
-        if self.step > self._first_step:
+        # A run killed between its last checkpoint and here has had its steps, but not this.
+        if self.step > self._first_step or not self.folder.has_result(self.step):
             self._close_books()
 
     def _close_books(self) -> None:
-        """The GIF, and the result so far."""
-        self._write_result()
+        """The GIF, and the result so far, which says that the books are closed."""
         pictures = self.folder.pictures()
         every = math.ceil(len(pictures) / GIF_FRAMES) or 1
         frames = []
@@ -311,6 +311,7 @@ class Run(NullRun):
         frames = [frame for frame in frames if frame.size == frames[-1].size]
         if frames:
             images.save_gif(frames, self.folder.path / "samples.gif")
+        self._write_result()
 
     def _write_result(self) -> None:
         seconds = round(self.seconds, 1)

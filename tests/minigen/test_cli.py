@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -355,6 +356,39 @@ def test_resume_auto_takes_the_latest_run_or_begins_one(toy):
     assert toy("--resume", "auto")[0] == 0
     (run,) = next(iter(Path("runs").iterdir())).iterdir()
     assert len(metrics(run)) == 10
+
+
+def test_resume_auto_without_data_takes_the_latest_run_of_the_model(minigen, toy):
+    assert toy("--max-minutes", 0)[0] == 0
+    code, said, _ = minigen("train", "toy", "--resume", "auto")
+    assert code == 0 and "a new one begins" not in said
+    (run,) = next(iter(Path("runs").iterdir())).iterdir()
+    assert len(metrics(run)) == 10
+
+
+def test_resume_auto_says_when_there_is_nothing_to_go_on_with(toy):
+    code, said, error = toy("--resume", "auto")
+    assert code == 0 and "no run of toy to go on with: a new one begins" in said + error
+
+
+def test_a_run_killed_before_its_books_were_closed_closes_them_when_resumed(minigen, toy):
+    toy("--out", "run")
+    run = Path("run")
+    before = {name: (run / name).read_bytes() for name in ("samples.gif", "result.json")}
+    for name in before:
+        (run / name).unlink()
+    assert minigen("train", "toy", "--resume", "run")[0] == 0
+    assert (run / "samples.gif").read_bytes() == before["samples.gif"]
+    assert json.loads((run / "result.json").read_text())["finished"]
+
+
+def test_a_checkpoint_without_its_run_is_told_from_a_bad_one(minigen, toy):
+    toy("--out", "run")
+    Path("away").mkdir()
+    shutil.copy("run/ckpt/last.safetensors", "away/last.safetensors")
+    shutil.copy("run/ckpt/last.safetensors", "last.safetensors")
+    for name in ("away/last.safetensors", "last.safetensors"):
+        refused(minigen("train", "toy", "--resume", name), 1, f"{name} does not lie in a run")
 
 
 def test_resume_refuses_what_would_make_it_another_run(minigen, toy):

@@ -130,6 +130,16 @@ def test_a_file_of_another_set_is_recognised(tmp_path, monkeypatch):
         data.load("mnist", root=tmp_path)
 
 
+def test_another_file_of_the_same_set_is_recognised(tmp_path, monkeypatch):
+    from minigen.data import sources
+
+    write_mnist(tmp_path)
+    other = next(f for f in sources.REMOTE["mnist"].files if "t10k-labels" in f.name)
+    monkeypatch.setattr(sources, "digest_of", lambda path, algorithm: other.digest)
+    with pytest.raises(DataError, match="is really t10k-labels[^ ]* of mnist; "):
+        data.load("mnist", root=tmp_path)
+
+
 def test_an_unreadable_file(tmp_path):
     with pytest.raises(DataError, match="cannot read"):
         data.read_idx(tmp_path)

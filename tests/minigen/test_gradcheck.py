@@ -210,11 +210,35 @@ def test_every_way_to_ask_gives_one_gradient(mistake):
     assert kinds(lambda x, w: Cube(mistake)(x, w), x, w) == {mistake}
 
 
-def test_large_inputs_get_a_short_diagnosis():
+def test_large_inputs_are_cut_down_to_what_still_fails():
+    x = values(30, 30)
+    with pytest.raises(GradientError, match=r"2 times(?s:.*)less of the inputs(?s:.*)\(3, 3\)"):
+        check_grad(spoiled(lambda g: g * 2.0), x)
+    last = np.ones(30)
+    last[-1] = 0
+    with pytest.raises(GradientError, match=r"less of the inputs") as caught:
+        check_grad(spoiled(lambda g: g * Tensor(last[-g.shape[-1] :])), x)
+    assert "2) backward 0" in str(caught.value)
+
+
+def test_large_inputs_that_cannot_be_cut_get_a_short_diagnosis():
     x = values(30, 30)
     with pytest.raises(GradientError, match="times 2") as caught:
-        check_grad(spoiled(lambda g: g * 2.0), x)
+        check_grad(lambda x: spoiled(lambda g: g * 2.0)(x.reshape(900)), x)
     assert caught.value.kinds == {"large"}
+
+
+def test_a_function_that_leaves_the_tape_itself_is_told():
+    assert kinds(lambda x: x * Tensor(np.exp(x.numpy())), values(3)) == {"off the tape"}
+
+
+@pytest.mark.parametrize(
+    "f, x, words",
+    [(lambda x: 3.0, values(2), "f gave a float"), (F.exp, np.arange(3), "no slope to check")],
+)
+def test_what_cannot_be_checked_is_said(f, x, words):
+    with pytest.raises(TypeError, match=words):
+        check_grad(f, x)
 
 
 def test_one_wrong_element_in_a_thousand_is_found():

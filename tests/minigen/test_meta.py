@@ -7,6 +7,7 @@ import functools
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 import minigen
 from minigen import functional as F
 
+README = Path(__file__).parents[2] / "README.md"
 PACKAGES = [Path(minigen.__file__).parent, Path(minigen_kernels.__file__).parent]
 FREE = {"errors", "version"}  # no knowledge in them; whoever likes may raise or print them
 
@@ -209,3 +211,13 @@ def test_no_public_op_without_a_case():
     extra = {name for name in CASES if name not in ops and not name.startswith("Tensor.")}
     assert extra == set(), "these entries name no public op"
     assert all(CASES[name] for name in CASES)
+
+
+@pytest.mark.skipif(not README.is_file(), reason="needs a checkout")
+def test_the_python_of_the_readme_runs(tmp_path):
+    """In one process of its own, a block after the other, as a reader would type it."""
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    assert blocks
+    command = [sys.executable, "-c", "\n".join(blocks)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]

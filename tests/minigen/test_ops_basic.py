@@ -526,3 +526,61 @@ def test_the_gradient_of_the_parts_of_a_tensor_lies_as_the_tensor_does():
     (some,) = minigen.grad(turned[1:].sum(), [base])
     np.testing.assert_array_equal(some.data[:, :, 0], 0)
     np.testing.assert_array_equal(some.data[:, :, 1:], 1)
+
+
+def test_equal_is_element_by_element_and_hashing_by_identity():
+    t = Tensor(np.arange(3))
+    for a, b in ((t == 1, [0, 1, 0]), (1 != t, [1, 0, 1]), (t == Tensor(np.arange(3)), [1, 1, 1])):
+        np.testing.assert_array_equal(a.data, np.array(b, bool))
+    assert (t == None) is False and (t != "text") is True  # noqa: E711
+    assert t in {t: 1} and Tensor(np.arange(3)) not in {t: 1}
+
+
+def test_numbers_beside_arrays_in_an_index_are_torchs():
+    x = np.arange(24.0).reshape(2, 3, 4)
+    t = Tensor(x, requires_grad=True)
+    picked = t[0, :, [0, 1]]  # NumPy puts the array's axis first: (2, 3)
+    np.testing.assert_array_equal(picked.data, x[0][:, [0, 1]])
+    np.testing.assert_array_equal(t[[1, 0], ..., -1].data, x[..., -1][[1, 0]])
+    mask = x[1] > 15
+    np.testing.assert_array_equal(t[1, mask].data, x[1][mask])
+    np.testing.assert_array_equal(t[:, None, 0, [0, 1]].data, x[:, 0][:, None, [0, 1]])
+    (g,) = grad(picked.sum(), [t])
+    assert g.data.sum() == 6 and (g.data[0, :, :2] == 1).all()
+
+
+def test_a_tensor_is_an_array_to_numpy():
+    t = Tensor([1.0, 2.0], requires_grad=True)
+    assert np.asarray(t).dtype == np.float64 and np.asarray(t, np.float32).dtype == np.float32
+    with pytest.raises(TypeError, match="use minigen.functional.stack"):
+        Tensor([t, t])
+
+
+def test_targets_and_masks_may_be_arrays():
+    x = Tensor(np.eye(3))
+    index = np.array([0, 1, 2])
+    assert F.cross_entropy(x, index).item() == F.cross_entropy(x, Tensor(index)).item()
+    assert F.nll_loss(x, index, np.ones(3)).item() == F.nll_loss(x, Tensor(index)).item()
+    q, mask = Tensor(np.ones((1, 3, 2))), np.tri(3) > 0
+    a, b = (F.scaled_dot_product_attention(q, q, q, m) for m in (mask, Tensor(mask)))
+    np.testing.assert_array_equal(a.data, b.data)
+    with pytest.raises(TypeError, match="a list cannot"):
+        F.cross_entropy(x, [0, 1, 2])
+
+
+@pytest.mark.parametrize("op", [F.sum, F.mean, F.var, F.amax, F.argmax])
+def test_a_number_has_the_axes_0_and_minus_1_only(op):
+    assert op(Tensor(2.0), dim=-1).shape == ()
+    with pytest.raises(IndexError, match="axis 1 is out of range"):
+        op(Tensor(2.0), dim=1)
+
+
+@pytest.mark.parametrize("loss", [F.mse_loss, F.l1_loss, F.binary_cross_entropy_with_logits])
+def test_a_loss_names_itself_where_dtypes_differ(loss):
+    with pytest.raises(TypeError, match=f"{loss.__name__}: the input is float32 and the target"):
+        loss(Tensor(np.ones(3, np.float32)), Tensor(np.ones(3)))
+
+
+def test_grad_of_what_is_no_tensor():
+    with pytest.raises(TypeError, match="y is a float, not a Tensor"):
+        grad(3.0, [Tensor(1.0, requires_grad=True)])
