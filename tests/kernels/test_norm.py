@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minigen_kernels import backend_of, reference
+from minigen_kernels import backend_of, reference, use
 
 from minigen.testing.strategies import laid_out, sizes
 from tests.kernels.ladder import (
@@ -14,6 +14,7 @@ from tests.kernels.ladder import (
     largest,
     rungs_agree,
     same_bits_elsewhere,
+    same_bits_for_any_threads,
     slope_agrees,
 )
 
@@ -53,6 +54,20 @@ def test_batch_norm_rungs(data, dtype, batch, channels, length):
     rungs_agree("batch_norm_backward", *arguments, terms=terms, least=least)
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("bits", [128, 256, 512])
+@given(sizes(), st.sampled_from([8, 15, 16, 17, 49, 128, 129, 130, 275]))
+def test_batch_norm_of_rows_of_whole_vectors_and_a_rest(dtype, bits, batch, length):
+    rng = np.random.default_rng(batch + 100 * length)
+    x, gy = rng.standard_normal((2, batch, 3, length)).astype(dtype)
+    weight, bias = rng.standard_normal((2, 3)).astype(dtype)
+    with use(vector_bits=bits):
+        _, mean, var = rungs_agree("batch_norm", x, weight, bias, EPS, terms=9)
+        least = largest(gy, weight, 1 / np.sqrt(var + EPS))
+        arguments = gy, x, weight, mean, var, EPS
+        rungs_agree("batch_norm_backward", *arguments, terms=batch * length, least=least)
+
+
 @given(st.integers(1, 4), st.integers(2, 9), st.integers(0, 999))
 def test_layer_norm_slope(rows, width, seed):
     rng = np.random.default_rng(seed)
@@ -90,12 +105,52 @@ def test_normalised_rows_and_channels_have_mean_0_and_variance_1(dtype, offset):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_variance_far_from_zero_is_right(dtype):
-    x = (np.random.default_rng(4).standard_normal((64, 3, 50)) + 1e3).astype(dtype)
+@pytest.mark.parametrize("offset", [1e3, 1e5])
+@pytest.mark.parametrize("unlike", [0, 1, 8])  # images that are far from the rest
+def test_variance_far_from_zero_is_right(dtype, offset, unlike):
+    x = (np.random.default_rng(4).standard_normal((64, 3, 50)) + offset).astype(dtype)
+    x[:unlike] = 0
     _, mean, var = backend_of(x).batch_norm(x, None, None, EPS)
     exact = x.astype(np.float64)
     np.testing.assert_allclose(mean, exact.mean(axis=(0, 2)), rtol=1e-6)
     np.testing.assert_allclose(var, exact.var(axis=(0, 2)), rtol=1e-6)
+
+
+@given(st.floats(0.125, 8, width=32))
+def test_variance_is_right_where_the_first_images_are_unlike_all_others(value):
+    """All other images are one: what their squares are rounded by has one sign, and adds up."""
+    x = np.full((4096, 1, 8), value, np.float32)
+    x[:4] = 0
+    _, mean, var = backend_of(x).batch_norm(x, None, None, EPS)
+    np.testing.assert_allclose([mean[0], var[0]], [x.mean(dtype=float), x.var(dtype=float)], 1e-6)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("value", [0.1, 1e3 / 3])
+def test_a_channel_of_one_value_becomes_its_bias(dtype, value):
+    x, bias = np.full((7, 3, 49), value, dtype), np.arange(3).astype(dtype)
+    y, mean, var = backend_of(x).batch_norm(x, np.ones_like(bias), bias, EPS)
+    np.testing.assert_array_equal(mean, x[0, :, 0])
+    np.testing.assert_array_equal(var, 0)
+    np.testing.assert_array_equal(y, np.broadcast_to(bias[:, None], y.shape))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", [(0, 2, 0), (0, 2, 10), (4, 2, 9)])
+def test_a_bad_value_in_a_row_of_vectors_spoils_its_own_channel_only(bad, where):
+    x, gy = np.random.default_rng(5).standard_normal((2, 5, 4, 19)).astype(np.float32)
+    x[where] = bad
+    y, mean, var = rungs_agree("batch_norm", x, None, None, EPS, terms=95)
+    assert np.isnan(y[:, 2]).any() and np.isfinite(np.delete(y, 2, axis=1)).all()
+    rungs_agree("batch_norm_backward", gy, x, None, mean, var, EPS, terms=95)
+
+
+@pytest.mark.parametrize("length", [4, 49])
+def test_batch_norm_has_the_same_bits_for_any_number_of_threads(length):
+    x, gy = np.random.default_rng(6).standard_normal((2, 64, 512, length)).astype(np.float32)
+    f = backend_of(x)
+    y, mean, var = same_bits_for_any_threads(lambda: f.batch_norm(x, None, None, EPS))
+    same_bits_for_any_threads(lambda: f.batch_norm_backward(gy, x, None, mean, var, EPS))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

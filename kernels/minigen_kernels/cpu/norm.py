@@ -1,10 +1,11 @@
 """Layer norm and batch norm: y = (x - mean) · rstd · weight + bias, rstd = 1 / √(var + eps).
 
 rung 0  reference.layer_norm …    the formula
-rung 1  layer_norm_1_rows …       a row (a channel) has one owner and stays in its cache
+rung 1  layer_norm_1_rows …       a row (a channel) has one owner and stays in its cache; the rows
+                                  of a channel in whole vectors (channels.py), or, if short, not
 
-Means and variances are summed in float64, and the variance in a second pass: one pass with
-E[x²] - E[x]² has no digit left when the mean is a thousand times the deviation.
+Sums are float64 (a channel's, of few float32 at a time), and the variance is summed in a second
+pass: one pass with E[x²] - E[x]² has no digit left when the mean is a thousand times the deviation.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from __future__ import annotations
 import numpy as np
 
 from .. import empty
+from .channels import moments_about, pull_about, scale_about, slopes_about, sum_about
 from .jit import jit
-from .share import BLOCK, share
-from .simd import next_task
+from .share import BLOCK, inner, share
+from .simd import next_task, vector_width
 
 Array = np.ndarray
 SUM = {"reassoc", "contract"}  # lets a sum be split over vector lanes; NaN and inf stay right
 # Fused, h = gy · weight would be rounded in its average only, and h - avg h not be 0 where it is.
 DIFFERENCE = {"reassoc"}
+SHORT = 8  # numbers of an image in a channel, below which a vector is for the most part empty
+FEW = 4  # images whose mean is near that of all
 ROWS_PER_PART = 64  # rows whose gw and gb are summed together; fixed, so that the bits are
 
 
@@ -70,7 +74,11 @@ def batch_norm_1_channels(
     weight, bias = _affine(weight, bias, x.shape[1], x.dtype)
     y = empty(x.shape, x.dtype)
     mean, var = empty(x.shape[1], x.dtype), empty(x.shape[1], x.dtype)
-    share(_batch_norm, x.size, x, weight, bias, float(eps), y, mean, var)
+    if x.shape[2] < SHORT:
+        share(_batch_norm_short, x.size, x, weight, bias, float(eps), y, mean, var)
+    else:
+        arrays = x.reshape(-1), weight, bias, float(eps), y.reshape(-1), mean, var
+        share(_batch_norm, x.size, vector_width(), x.shape, *arrays)
     return y, mean, var
 
 
@@ -83,7 +91,12 @@ def batch_norm_backward_1_channels(
     gx = empty(x.shape, x.dtype)
     gw, gb = empty(x.shape[1], x.dtype), empty(x.shape[1], x.dtype)
     mean, var = np.ascontiguousarray(mean), np.ascontiguousarray(var)
-    share(_batch_norm_backward, x.size, gy, x, weight, mean, var, float(eps), gx, gw, gb)
+    given, found = (weight, mean, var, float(eps)), (gw, gb)
+    if x.shape[2] < SHORT:
+        share(_batch_norm_backward_short, x.size, gy, x, *given, gx, *found)
+    else:
+        arrays = gy.reshape(-1), x.reshape(-1), *given, gx.reshape(-1), *found
+        share(_batch_norm_backward, x.size, vector_width(), x.shape, *arrays)
     return gx, gw, gb
 
 
@@ -141,7 +154,7 @@ def _layer_norm_backward(tasks, gy, x, weight, mean, rstd, gx, sums):
 
 
 @jit(nogil=True, error_model="numpy", fastmath=SUM)
-def _batch_norm(tasks, x, weight, bias, eps, y, mean, var):
+def _batch_norm_short(tasks, x, weight, bias, eps, y, mean, var):
     batch, channels, length = x.shape
     count = max(batch * length, 1)
     c = next_task(tasks, 0)
@@ -165,7 +178,7 @@ def _batch_norm(tasks, x, weight, bias, eps, y, mean, var):
 
 
 @jit(nogil=True, error_model="numpy", fastmath=SUM)
-def _batch_norm_backward(tasks, gy, x, weight, mean, var, eps, gx, gw, gb):
+def _batch_norm_backward_short(tasks, gy, x, weight, mean, var, eps, gx, gw, gb):
     batch, channels, length = x.shape
     count = max(batch * length, 1)
     c = next_task(tasks, 0)
@@ -185,3 +198,53 @@ def _batch_norm_backward(tasks, gy, x, weight, mean, var, eps, gx, gw, gb):
                 x_hat = (x[n, c, i] - m) * s
                 gx[n, c, i] = (gy[n, c, i] - avg_g - x_hat * avg_gx) * scale
         c = next_task(tasks, 0)
+
+
+@jit(nogil=True, error_model="numpy")
+def _batch_norm(tasks, width, shape, x, weight, bias, eps, y, mean, var):
+    batch, channels, length = shape
+    count, skip, number = max(batch * length, 1), channels * length, x.dtype.type
+    c = next_task(tasks, 0)
+    while c < channels:
+        at = c * length
+        near = _near(width, x, at, batch, skip, length)
+        sums = moments_about(width, x, at, batch, skip, length, near)
+        away, square = sums[0] / count, sums[1] / count
+        if square < 2 * away * away:  # it was not near, and few digits of the variance are left
+            near = number(near + away)
+            sums = moments_about(width, x, at, batch, skip, length, near)
+            away, square = sums[0] / count, sums[1] / count
+        m, square = number(near + away), square - away * away
+        square = 0.0 if square < 0 else square
+        mean[c], var[c] = m, square
+        scale = number(weight[c] / np.sqrt(square + eps))
+        scale_about(width, x, at, batch, skip, length, m, scale, bias[c], y)
+        c = next_task(tasks, 0)
+
+
+@jit(nogil=True, error_model="numpy")
+def _batch_norm_backward(tasks, width, shape, gy, x, weight, mean, var, eps, gx, gw, gb):
+    batch, channels, length = shape
+    count, skip, number = max(batch * length, 1), channels * length, x.dtype.type
+    c = next_task(tasks, 0)
+    while c < channels:
+        at = c * length
+        rstd = 1.0 / np.sqrt(var[c] + eps)
+        near, m = _near(width, gy, at, batch, skip, length), mean[c]
+        sum_g, sum_gx = slopes_about(width, gy, x, at, batch, skip, length, near, m)
+        sum_g, sum_gx = near * float(count) + sum_g, sum_gx * rstd
+        gw[c], gb[c] = sum_gx, sum_g
+        avg_g, slope = number(sum_g / count), number(sum_gx / count * rstd)
+        scale = number(weight[c] * rstd)
+        pull_about(width, gy, x, at, batch, skip, length, avg_g, m, slope, scale, gx)
+        c = next_task(tasks, 0)
+
+
+@jit(**inner)
+def _near(width, x, at, batch, skip, length):
+    """A number near a channel's mean: that of a few images, if it is finite."""
+    first = x[at] if at < x.size else x.dtype.type(0)
+    rows = min(batch, FEW)
+    away = sum_about(width, x, at, rows, skip, length, first) / max(rows * length, 1)
+    near = x.dtype.type(first + away)
+    return near if near - near == 0 else x.dtype.type(0)

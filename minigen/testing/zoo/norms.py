@@ -6,6 +6,9 @@ from ..bugs import Bug
 from . import gradients, parity, parity_in
 
 FILE = "minigen/ops/norm.py"
+KERNELS = "kernels/minigen_kernels/cpu/norm.py"
+CHANNELS = "kernels/minigen_kernels/cpu/channels.py"
+BATCH_NORM = "tests/kernels/test_norm.py -k 'batch_norm or channel or variance'"
 
 BUGS = [
     Bug(
@@ -65,5 +68,33 @@ BUGS = [
         "batch_norm_backward(gy, x, w, self.mean, self.var, self.eps)",
         "batch_norm_backward(gy, x, w, self.mean, self.var, 0.01)",
         (gradients("batch_norm (training)"),),
+    ),
+    Bug(
+        "lanes-behind-the-end-of-a-row-counted",
+        CHANNELS,
+        "value = term.value if mask is None else builder.select(mask, term.value, zero)",
+        "value = term.value",
+        (BATCH_NORM,),
+    ),
+    Bug(
+        "squares-about-a-number-that-is-not-the-mean",
+        KERNELS,
+        "m, square = number(near + away), square - away * away",
+        "m, square = number(near + away), square",
+        (BATCH_NORM,),
+    ),
+    Bug(
+        "variance-kept-of-squares-about-a-number-far-away",
+        KERNELS,
+        "if square < 2 * away * away:",
+        "if square < 0:",
+        (BATCH_NORM,),
+    ),
+    Bug(
+        "every-piece-of-a-long-row-is-its-first",
+        CHANNELS,
+        "start = builder.add(builder.mul(row.index, self.skip), done)",
+        "start = builder.mul(row.index, self.skip)",
+        (BATCH_NORM,),
     ),
 ]
