@@ -269,7 +269,8 @@ class Adam(Optimizer):
         for i in kept:
             recording.each_replay(self.params[i].changed)
         changing = recording.numbers(now(), following, lambda: self._count(kept, -1))
-        optimizer.adam_recorded(*arrays, changing=changing, **rule)
+        params, grads, averages, squares = arrays
+        optimizer.adam_recorded(params, grads, averages, squares, changing, **rule)
 
 
 class AdamW(Adam):
