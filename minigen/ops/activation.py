@@ -97,7 +97,7 @@ class Elu(Function):
         (x,) = self.inputs
         below = x.data <= 0
         # eˣ itself, not the output + α: for x far below 0 that has no digits left.
-        return where(below, gy * (exp(where(below, x, 0.0)) * self.alpha), gy)
+        return where(below, gy * (exp(where(x.data < 0, x, 0.0)) * self.alpha), gy)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -174,7 +174,9 @@ class Softplus(Function):
         slope = sigmoid(x if self.beta == 1 else x * self.beta)
         if self.threshold == np.inf:
             return gy * slope
-        return gy * where(x.data * self.beta > self.threshold, 1.0, slope)
+        t = x.data * self.beta
+        slope = where(t < self.threshold, slope, slope.detach())  # at the end itself it is flat
+        return gy * where(t > self.threshold, 1.0, slope)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:

@@ -227,7 +227,8 @@ class AMax(Function):
 
     def backward(self, gy: Tensor) -> Tensor:
         x = self.inputs[0].data
-        won = x == self._output.reshape(self.kept)
+        best = self._output.reshape(self.kept)
+        won = (x == best) | ((x != x) & (best != best))  # where NaN is the result, NaNs gave it
         share = won / won.sum(axis=self.axes, keepdims=True).astype(x.dtype)
         return gy.reshape(self.kept) * Tensor(share.astype(x.dtype, copy=False))
 

@@ -83,9 +83,32 @@ def test_edge_is_torchs(name: str) -> None:
         if not y_torch.requires_grad:
             return
         c = c.reshape(-1)[: y.size].reshape(y.shape)
-        (g,) = grad(y, [x], Tensor(c))
-        (g_torch,) = torch.autograd.grad(y_torch, x_torch, to_torch(c))
-        np.testing.assert_allclose(g.numpy(), g_torch.numpy(), rtol=1e-10, atol=1e-12)
+        (g,) = grad(y, [x], Tensor(c), create_graph=True)
+        (g_torch,) = torch.autograd.grad(y_torch, x_torch, to_torch(c), create_graph=True)
+        np.testing.assert_allclose(g.numpy(), g_torch.detach().numpy(), rtol=1e-10, atol=1e-12)
+        if not g_torch.requires_grad:
+            assert not g.requires_grad or not grad(g.sum(), [x])[0].numpy().any()
+            return
+        (gg,) = grad(g, [x], Tensor(points))
+        (gg_torch,) = torch.autograd.grad(g_torch, x_torch, to_torch(points), allow_unused=True)
+        expected = np.zeros_like(points) if gg_torch is None else gg_torch.numpy(force=True)
+        if name == "norm-of-nothing":  # torch's NaN, where the first gradient is 0 by convention
+            assert np.isnan(expected[:2]).all()
+            expected[:2] = 0
+        np.testing.assert_allclose(gg.numpy(), expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["max", "min", "sign", "relu"])
+def test_nan_is_torchs(name: str) -> None:
+    points = np.array([np.nan, 1.0, -2.0, np.nan])
+    with doors():
+        f = getattr(cases_nn.F, name)
+        x, x_torch = Tensor(points, requires_grad=True), to_torch(points).requires_grad_()
+        y, y_torch = f(x), f(x_torch)
+        np.testing.assert_array_equal(y.numpy(), y_torch.detach().numpy())
+        (g,) = grad(y.sum(), [x])
+        (g_torch,) = torch.autograd.grad(y_torch.sum(), x_torch)
+        np.testing.assert_array_equal(g.numpy(), g_torch.numpy())
 
 
 # What no difference quotient shows: rows shortened in place, gradients divided by a count.
