@@ -335,7 +335,7 @@ def scatter(y, w, stride):
     # end
 
 
-# %% id="conv.transposed.check" check="conv.transposed" hint1="Two loops are enough, over the pixels of y: the copy of the kernel lands on a slice of x that is kh rows high and kw columns wide." hint2="x[i*stride : i*stride + kh, j*stride : j*stride + kw] += y[i, j] * w"
+# %% id="conv.transposed.check" check="conv.transposed" hint1="Two loops are enough, over the pixels of y: the copy of the kernel lands on a slice of x that is kh rows high and kw columns wide." hint2="`x[i * stride : i * stride + kh, j * stride : j * stride + kw] += y[i, j] * w`"
 def scatter_is_the_adjoint(seed):
     rng = np.random.default_rng(seed)
     h, wide, kh, kw = rng.integers(1, 4, 4)
@@ -434,8 +434,9 @@ def symptom(bug, name, f):
         try:
             trio_is_right(f, 2)
         except check.Failed as found:
-            print(str(found)[:300])
-            return str(found)
+            verdict = str(found).partition("\nsmallest")[0]
+            print(verdict)
+            return verdict
     return ""
 
 
