@@ -171,9 +171,9 @@ check.equal(kl, kl_by_integration, rtol=1e-6, mu=check.some.arrays((2, 3), check
 # is defined without the formula, so the formula can be checked.** Now look at three lines that are
 # found, in one form or another, in a great many notebooks. Each trains. Each gives pictures.
 #
-# A. the mean over everything, next to a reconstruction that is *summed* over the pixels;
-# B. the network's output is called `logvar`, but used as the log of the *deviation*;
-# C. the factor 1/2 is lost.
+# - **Listing A**: the mean over everything, next to a reconstruction that is *summed* over the pixels;
+# - **Listing B**: the network's output is called `logvar`, but used as the log of the *deviation*;
+# - **Listing C**: the factor 1/2 is lost.
 
 # %% id="vae.listings" predict="Which of the three is 0 for the perfect guess, mu = 0 and logvar = 0, as it should be: only A, only B, or all?" options=["A", "B", "all"] answer="all"
 def listing_a(mu, logvar):
