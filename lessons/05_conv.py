@@ -62,6 +62,7 @@ def output_size(n, k, stride, padding):
 print(output_size(28, 4, 2, 1))
 assert output_size(28, 4, 2, 1) == 14
 assert output_size(14, 4, 2, 1) == 7
+assert 28 * 28 == 784
 
 # %% [markdown] id="conv.size2"
 # Fourteen: exactly half. Kernel 4, stride 2, padding 1 is the usual way to halve a picture, and you

@@ -388,7 +388,7 @@ for what, one, other in (
      f"{-good['test_loss']:.1f}", f"{-bad['test_loss']:.1f}"),
 ):
     print(f"{what:<24}{one!s:>16}{other!s:>16}")
-assert beta == 1 / 128
+assert beta == 1 / (64 * 2) == 1 / 128
 assert broken_spread.max() > quick(2.0, 1.5) * spread.max()
 assert loss < good["test_loss"]
 assert bad["reconstruction"] < good["reconstruction"]
