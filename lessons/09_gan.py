@@ -416,9 +416,10 @@ for name, it in (("right", game), ("listing A", a)):
           f"{opinion(it.D, outside):.3f}")
 assert opinion(a.D, outside) > 0.6 and opinion(a.D, real) > 0.5
 assert opinion(game.D, outside) < 0.5
-ends = [np.asarray(it.frames[-1].convert("L")) for it in (game, a, b)]
-show(grid(np.stack(ends)[:, None] / 255.0, columns=3, value_range=(0, 1)),
-     "gan-listings", "The right game, listing A, listing B")
+ends = [np.asarray(it.frames[-1].convert("RGB")) for it in (game, a, b)]
+sheets = np.stack(ends).transpose(0, 3, 1, 2) / 255.0  # (N, 3, H, W)
+show(grid(sheets, columns=3, value_range=(0, 1)), "gan-listings",
+     "The right game, A and B (points far outside are drawn at the edge)")
 
 # %% [markdown] id="gan.wrong3"
 # In B, G has no idea that D exists. It pushes its numbers up, because large numbers have a small loss:
