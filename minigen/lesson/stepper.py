@@ -264,8 +264,9 @@ class Stepper:
             self.screen.note(f"{seconds:.1f} s")
         if guess is not None:
             right = str(cell.attributes.get("answer", ""))
-            said = f"you said {guess}: " if guess else ""
-            self.screen.note(f"{said}right." if guess == right else f"{said}it is {right}. Why?")
+            said = f"you said {guess}: it" if guess else "the answer"
+            self.screen.note(f"you said {guess}: right." if guess == right
+                             else f"{said} is {right}. Why?")
         self.ran = True
         return True
 
