@@ -3,7 +3,7 @@
 # level = 3
 # needs = ["03_trust"]
 # read_minutes = 40
-# cpu_minutes = 3
+# cpu_minutes = 1.5
 # memory_mb = 400
 # seed = 8
 
@@ -282,7 +282,7 @@ assert 'reduction="sum"' in inspect.getsource(vae.losses)
 # look at all there is to see on a plane. Two numbers are very few, so we let it learn five kinds of
 # digits only: 0, 1, 4, 5 and 7.
 
-# %% id="vae.learn" minutes=1
+# %% id="vae.learn" minutes=0.4
 DIGITS = (0, 1, 4, 5, 7)
 everything = glyphs(n=quick(6000, 3000), seed=8)
 chosen = np.flatnonzero(np.isin(everything.labels, DIGITS))
@@ -368,7 +368,7 @@ assert walks[0].shape == (12, 1, 28, 28)
 #
 # Then somebody draws $z$ from $N(0, 1)$, as the story says, and decodes it.
 
-# %% id="vae.broken" minutes=1 predict="Where will the broken model put its codes, compared to a bell curve of deviation 1: inside, right on it, or far outside?" options=["inside", "on", "outside"] answer="outside"
+# %% id="vae.broken" minutes=0.4 predict="Where will the broken model put its codes, compared to a bell curve of deviation 1: inside, right on it, or far outside?" options=["inside", "on", "outside"] answer="outside"
 import dataclasses
 
 beta = 1 / (config.batch * config.latent)

@@ -3,7 +3,7 @@
 # level = 3
 # needs = ["05_conv", "08_vae"]
 # read_minutes = 40
-# cpu_minutes = 4
+# cpu_minutes = 2
 # memory_mb = 500
 # seed = 9
 
@@ -472,7 +472,7 @@ assert "D(x_fake.detach())" in loop
 # paper than to the grey between them: small for noise, large for drawn digits. *Ink* is the share of
 # pixels on the bright side of that grey.
 
-# %% id="gan.train" minutes=2
+# %% id="gan.train" minutes=0.6
 from minigen.training import NullRun
 
 data = glyphs(n=quick(3000, 600), seed=9)
