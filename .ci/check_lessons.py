@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import inspect
 import json
 import os
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 for folder in (ROOT / "kernels", ROOT):
     sys.path.insert(0, str(folder))
 
-from minigen.lesson import check, course, exercises, judge, planted, source  # noqa: E402
+from minigen.lesson import build, check, course, exercises, judge, planted, source  # noqa: E402
 from minigen.lesson.session import package_environment  # noqa: E402
 
 # All bounds are on time of the processor, all cores together: a busy machine fails no lesson. Where
@@ -61,6 +62,11 @@ def all_exercises() -> None:
         earlier_only(lesson)
         for id, (cell, checking) in lesson.exercises.items():
             assert len(checking.hints) >= 2, f"{id}: fewer than two hints"
+            for hint in checking.hints:
+                if "$" in hint:
+                    continue  # a formula is meant to look different on a page
+                page = html.unescape(re.sub("<[^>]*>", "", build.markdown(hint, inline=True)))
+                assert page == hint.replace("`", ""), f"{id}: a page shows this hint as: {page}"
             stub = verdict(lesson, id, exercises.stub_file(lesson, id))
             solution = verdict(lesson, id, solution_of(cell))
             print(f"{id:<20} stub: {stub[0]:<8} solution: {solution[0]}", flush=True)

@@ -64,8 +64,9 @@ for h, error in zip(sizes, errors, strict=True):
     print(f"h = {h:.0e}   error = {error:.1e}")
 best = sizes[errors.index(min(errors))]
 print("best h:", best)
-assert 1e-9 <= best <= 1e-7
-assert 1 + sizes[-1] == 1 and 0.9 < errors[-1] / exact <= 1
+assert 0.09 < best / 1e-8 < 11
+assert sizes[-1] == 1e-16 and 0.9 < errors[-1] / exact <= 1
+assert 1 + 10.0**-16 == 1 < 1 + 10.0**-15  # about 16 digits
 show(plot({"nudged": ([-math.log10(h) for h in sizes], errors)}, log=True,
           title="The error of a nudged slope", x="-log10 of h", y="error"),
      "gradient-steps",
@@ -555,7 +556,7 @@ print(f"the network:  {right_answers(network, hard)} of {len(hard)} right")
 knobs = len(network.parameters())
 size = len(in_order(loss_of(network, hard)))
 print(f"{knobs} knobs, {size} values in its graph")
-assert knobs == 25 and 2000 < size < 4000
+assert knobs == 25 and abs(size - 3000) < 1000
 assert right_answers(alone, hard) < 45
 assert right_answers(network, hard) >= quick(49, 45)
 

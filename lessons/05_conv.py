@@ -3,7 +3,7 @@
 # level = 2
 # needs = ["03_trust"]
 # read_minutes = 40
-# cpu_minutes = 2
+# cpu_minutes = 1
 # memory_mb = 400
 # seed = 5
 
@@ -62,6 +62,7 @@ def output_size(n, k, stride, padding):
 print(output_size(28, 4, 2, 1))
 assert output_size(28, 4, 2, 1) == 14
 assert output_size(14, 4, 2, 1) == 7
+assert 28 * 28 == 784
 
 # %% [markdown] id="conv.size2"
 # Fourteen: exactly half. Kernel 4, stride 2, padding 1 is the usual way to halve a picture, and you
@@ -335,7 +336,7 @@ def scatter(y, w, stride):
     # end
 
 
-# %% id="conv.transposed.check" check="conv.transposed" hint1="Two loops are enough, over the pixels of y: the copy of the kernel lands on a slice of x that is kh rows high and kw columns wide." hint2="x[i*stride : i*stride + kh, j*stride : j*stride + kw] += y[i, j] * w"
+# %% id="conv.transposed.check" check="conv.transposed" hint1="Two loops are enough, over the pixels of y: the copy of the kernel lands on a slice of x that is kh rows high and kw columns wide." hint2="`x[i * stride : i * stride + kh, j * stride : j * stride + kw] += y[i, j] * w`"
 def scatter_is_the_adjoint(seed):
     rng = np.random.default_rng(seed)
     h, wide, kh, kw = rng.integers(1, 4, 4)
@@ -434,8 +435,9 @@ def symptom(bug, name, f):
         try:
             trio_is_right(f, 2)
         except check.Failed as found:
-            print(str(found)[:300])
-            return str(found)
+            verdict = str(found).partition("\nsmallest")[0]
+            print(verdict)
+            return verdict
     return ""
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -172,13 +173,13 @@ def _check(node: Function, arrays: list[np.ndarray], g: Tensor) -> float | None:
 
 
 def _line(node: Function) -> str:
-    """What backward returns, in its own words."""
+    """What backward returns, in its own words, as if all were asked for."""
     try:
         lines = inspect.getsource(type(node).backward).splitlines()
     except (OSError, TypeError):
         return ""
     found = [line.strip().removeprefix("return ") for line in lines if "return " in line]
-    return " | ".join(found)
+    return re.sub(r" if self\.needs\(\d+\) else None", "", " | ".join(found))
 
 
 def _undone(node: Function, cotangent: np.ndarray | None) -> str:

@@ -76,7 +76,7 @@ def plot(
 def _legend(sheet: Drawing, labels: list[str], colours: Mapping[str, str], width: float) -> None:
     at = LEFT + width
     for label in reversed(labels):
-        long = 5.5 * len(label)
+        long = 6.2 * len(label)  # of the widest fonts that pages meet
         sheet.text((at, TOP - 8), label, colours[label], 11, "end")
         sheet.dot((at - long - 5, TOP - 8), colours[label], 3)
         at -= long + 20

@@ -69,8 +69,16 @@ class Screen:
                 head = Text(" " * gutter)
 
     def output(self, text: str) -> None:
-        """What a cell prints, as it comes."""
-        self._print(text, end="", markup=False, soft_wrap=True, style="green")
+        """What a cell prints, as it comes; in a terminal, long lines break between words."""
+        from rich.text import Text
+
+        for line in text.splitlines(keepends=True):
+            end = "\n" if line.endswith("\n") else ""
+            line = line.removesuffix("\n")
+            if self.console.is_terminal and len(line) > self.console.width:
+                deep = min(len(line) - len(line.lstrip()) + 2, WIDTH // 4)
+                line = "\n".join(p.plain for p in folded(Text(line), self.console.width, deep))
+            self._print(line, end=end, markup=False, soft_wrap=True, style="green")
 
     def plain(self, text: str) -> None:
         """Text as it is."""
@@ -102,9 +110,10 @@ class Screen:
         inline = inline_image(picture.png.read_bytes()) if self.console.is_terminal else ""
         if inline:
             self.stream.write(inline + "\n")
-        label = f"{picture.caption}: " if picture.caption else "picture: "
-        self._print(f"{label}{picture.gif or picture.png}", markup=False, soft_wrap=True,
-                    style="cyan")
+        label, place = f"{picture.caption or 'picture'}:", str(picture.gif or picture.png)
+        # A path that goes on in the next line can be neither clicked nor copied.
+        gap = " " if len(label) + len(place) < self.console.width else "\n"
+        self._print(f"{label}{gap}{place}", markup=False, soft_wrap=True, style="cyan")
 
     def ask(self, prompt: str) -> str | None:
         """A line from the reader; None when there is no more."""

@@ -63,7 +63,7 @@ def show(picture: Any, name: str, caption: str = "") -> Picture:
     shown = Picture(png, caption, svg, gif)
     if listener is not None:
         listener(shown)
-    elif "ipykernel" in sys.modules:
+    elif "ipykernel" in sys.modules and _shell() is not None:  # imported, and it runs us
         draw(shown)
     else:
         print(f"picture: {gif or png}")
@@ -94,10 +94,14 @@ def draw(picture: Picture) -> None:
 
 
 def _run() -> int:
+    return _shell().execution_count
+
+
+def _shell() -> Any:
+    """The notebook's kernel that runs this code, if there is one."""
     from IPython import get_ipython
 
-    shell: Any = get_ipython()
-    return shell.execution_count
+    return get_ipython()
 
 
 def quick(full: T, small: T) -> T:

@@ -234,10 +234,12 @@ class Stepper:
             self.screen.code(stub_of(cell))
         passed = self.progress.exercise(self.lesson.name, cell.id)["passed"]
         where = self.progress.workspace
+        do = "mend" if "bug" in cell.attributes else "write"
         self.screen.note(
             "passed already." if passed else
-            f"write it in {exercises.file_of(self.lesson, cell.id, where)} and say `check`"
-            if where else "minigen lesson start DIR makes a folder of these to write in"
+            f"{do} it in {exercises.file_of(self.lesson, cell.id, where)} and say `check`"
+            if where and where.is_dir()
+            else "minigen lesson start DIR makes a folder of these to work in"
         )
 
     def run(self, ask: bool = True) -> bool:
@@ -250,8 +252,9 @@ class Stepper:
         guess = self.predict(cell) if ask else None
         self.catch_up(step.code)
         if "minutes" in cell.attributes:
-            self.screen.note(f"it computes for {minutes(cell.attributes['minutes'])} or so; "
-                             "Ctrl-C stops it")
+            long = cell.attributes["minutes"]
+            about = f"about {minutes(long)}" if long >= 1 else minutes(long)
+            self.screen.note(f"it computes for {about}; Ctrl-C stops it")
         start = time.perf_counter()
         result = self.session.run(step.code, self.screen.output)
         seconds = time.perf_counter() - start
@@ -264,8 +267,9 @@ class Stepper:
             self.screen.note(f"{seconds:.1f} s")
         if guess is not None:
             right = str(cell.attributes.get("answer", ""))
-            said = f"you said {guess}: " if guess else ""
-            self.screen.note(f"{said}right." if guess == right else f"{said}it is {right}. Why?")
+            said = f"you said {guess}: it" if guess else "the answer"
+            self.screen.note(f"you said {guess}: right." if guess == right
+                             else f"{said} is {right}. Why?")
         self.ran = True
         return True
 

@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import json
 import os
+import reprlib
 import signal
 import sys
 import threading
@@ -135,7 +136,11 @@ def explanation(name: str, namespace: dict[str, Any]) -> str:
         for what in ("shape", "dtype"):
             if hasattr(thing, what):
                 lines.append(f"{what}: {getattr(thing, what)}")
-        lines.append(repr(thing)[:2000])
+        if type(thing).__repr__ is object.__repr__ and getattr(thing, "__dict__", {}):
+            # Its own words would be no more than where it lies in memory.
+            lines += [f"{name}.{k} = {reprlib.repr(v)}" for k, v in vars(thing).items()]
+        else:
+            lines.append(repr(thing)[:2000])
     return "\n".join(lines).rstrip()
 
 

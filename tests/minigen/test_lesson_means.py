@@ -16,6 +16,8 @@ from minigen.errors import UsageError
 from minigen.lesson import course, formulas, session, source, stepper, steps
 from minigen.lesson.progress import Progress
 from minigen.lesson.screen import Screen
+from minigen.lesson.showing import Picture
+from minigen.lesson.worker import explanation
 
 TINY = '''\
 # %% [raw]
@@ -268,7 +270,7 @@ def test_a_prediction_is_asked_before_its_answer_can_be_read(tiny, progress, mon
     assert "one of 1, 2" in said and "assert" not in said and "How long is x now?" in said
     assert code == 0 and "x = [1, 2]" not in said
     _, said = walk(tiny, Progress(progress.path), monkeypatch, "\n\nq\n")
-    assert "(it is 2. Why?)" in said and "nothing" not in said
+    assert "(the answer is 2. Why?)" in said and "nothing" not in said
     lines = source.shown(tiny.cell("tiny.grow"))
     assert [TINY.splitlines()[n - 1] for n, _ in lines] == [text for _, text in lines]
 
@@ -287,6 +289,17 @@ def test_explain_runs_what_it_needs(tiny, progress, monkeypatch):
     progress.set_lesson("tiny", at="tiny.grow")
     _, said = walk(tiny, Progress(progress.path), monkeypatch, "e x\n\n2\ne x\nq\n")
     assert "x is a list\n[1]\n" in said and "x is a list\n[1, 2]\n" in said
+
+
+def test_explain_names_what_an_object_holds():
+    class Thing:
+        pass
+
+    thing = Thing()
+    thing.data, thing.parents = 2.5, ()
+    said = explanation("it", {"it": thing})
+    assert said == "it is a Thing\nit.data = 2.5\nit.parents = ()"
+    assert "object at" in explanation("it", {"it": Thing()})
 
 
 def test_an_input_that_means_nothing_is_named(tiny, progress, monkeypatch):
@@ -314,6 +327,33 @@ def test_long_code_goes_on_further_in(monkeypatch):
     assert lines[-1] == "101     return x" and lines[-2].strip() == "100"
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_output_breaks_between_words_in_a_terminal_only(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    text = "  " + "word " * 30 + "end\nshort\nno newline"
+    terminal, pipe = Terminal(), io.StringIO()
+    for out in (terminal, pipe):
+        Screen(out).output(text)
+    lines = re.sub(r"\x1b\[[^m]*m", "", terminal.getvalue()).splitlines()
+    assert pipe.getvalue() == text and lines[-2:] == ["short", "no newline"]
+    assert max(map(len, lines)) <= 80 and len(lines) == 5
+    assert lines[1].startswith("    word") and " ".join(lines).split() == text.split()
+
+
+def test_the_path_of_a_picture_stands_in_one_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for caption, lines in (("short", 1), ("a caption of some length " * 3, 2)):
+        out = io.StringIO()
+        Screen(out).picture(Picture(Path("a.png"), caption.strip()))
+        assert len(out.getvalue().splitlines()) == lines and out.getvalue().endswith("a.png\n")
+
+
 def test_prose_fits_into_80_columns(tiny, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     out = io.StringIO()
@@ -322,10 +362,6 @@ def test_prose_fits_into_80_columns(tiny, monkeypatch):
 
 
 def test_colour_only_where_it_is_wanted(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setenv("TERM", "xterm-256color")
     for name, coloured in (("", True), ("NO_COLOR", False)):
         if name:

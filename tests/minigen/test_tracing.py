@@ -37,6 +37,7 @@ def test_text_and_drawing():
     found = minigen.trace(loss, given)
     text = str(found)
     assert "gy * (1.0 - square(self.output))" in text  # the line that computes it
+    assert "self.needs" not in text  # which a reader of the formula need not know
     assert "(4, 2) summed to (2,)" in text and "WRONG" not in text
     xml.dom.minidom.parseString(found.svg())
 
