@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.emulator
 # A ladder → how many cases its rungs are compared in.
-COMPARISONS = {"gemm": 2 * 2 * 9, "conv2d": 2 * 2 * 5, "attention": 2 * 2 * 7}
+COMPARISONS = {"gemm": 2 * 2 * 11, "conv2d": 2 * 2 * 5, "attention": 2 * 2 * 7}
 
 
 def simulate(*arguments, program=("-m", "tests.kernels.simulated")):

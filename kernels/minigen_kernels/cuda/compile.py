@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import functools
 import hashlib
-import importlib
 import os
 import re
 import shutil
@@ -122,7 +121,8 @@ def version() -> str:
 
 def _nvrtc() -> Any:
     try:
-        nvrtc = importlib.import_module("cuda.bindings.nvrtc")
+        from cuda.bindings import nvrtc  # pyright: ignore[reportAttributeAccessIssue]
+
         nvrtc.nvrtcVersion()  # the library behind the bindings is loaded here
     except (ImportError, RuntimeError, OSError) as error:
         text = f"CUDA kernels are compiled by NVRTC, which is missing: {REMEDY}"
