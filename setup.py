@@ -62,7 +62,7 @@ setup(
         "numba>=0.62,<0.69",
         "pillow>=10.1,<14",
         "rich>=13.7,<16",
-        "tyro>=0.9.2,<2",
+        "tyro>=0.9.14,<2",
         "safetensors>=0.4.5,<1",
         "platformdirs>=4,<5",
     ],
