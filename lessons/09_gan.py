@@ -118,7 +118,9 @@ assert abs(first.item()) < 1e-4 and abs(second.item()) > 0.9999
 # the mean over the batch. There is a trap: computed as log of sigmoid, the loss of a logit of 800 is
 # the log of zero. Use
 #
-# $$-\log \sigma(l) = \mathrm{softplus}(-l) \qquad -\log(1 - \sigma(l)) = \mathrm{softplus}(l)$$
+# $$-\log \sigma(l) = \mathrm{softplus}(-l)$$
+#
+# $$-\log(1 - \sigma(l)) = \mathrm{softplus}(l)$$
 #
 # where $\mathrm{softplus}(l) = \log(1 + e^l)$ is `F.softplus`, which is exact for any logit.
 

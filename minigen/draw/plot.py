@@ -77,9 +77,9 @@ def _legend(sheet: Drawing, labels: list[str], colours: Mapping[str, str], width
     at = LEFT + width
     for label in reversed(labels):
         long = 6.2 * len(label)  # of the widest fonts that pages meet
-        sheet.text((at, TOP - 8), label, colours[label], 11, "end")
-        sheet.dot((at - long - 5, TOP - 8), colours[label], 3)
-        at -= long + 20
+        sheet.text((at - long, TOP - 8), label, colours[label], 11, "start")
+        sheet.dot((at - long - 8, TOP - 8), colours[label], 3)
+        at -= long + 22
 
 
 def _pair(value: Any, log: bool) -> tuple[np.ndarray, np.ndarray]:
