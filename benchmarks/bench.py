@@ -110,7 +110,7 @@ def run(options: Options, names: Sequence[str], say: Any) -> dict[str, Any]:
         if "scaling" in names and not options.quick:
             result["scaling"] = _scaling(contestants[:1], rounds, say)
         if "memory" in names:
-            result["memory"] = _memory(contestants, options.quick, say)
+            result["memory"] = _memory(["minigen", *peers], threads, options.quick, say)
     finally:
         for contestant in contestants:
             contestant.close()
@@ -186,17 +186,19 @@ def _scaling(contestants: Any, rounds: int, say: Any) -> list[dict[str, Any]]:
     return done
 
 
-def _memory(contestants: Any, quick: bool, say: Any) -> list[dict[str, Any]]:
+def _memory(names: Sequence[str], threads: int, quick: bool, say: Any) -> list[dict[str, Any]]:
     cases = [c for g in GROUPS if g.name.startswith("steps") for c in g.cases]
     done = []
     for case in cases[:1] if quick else cases:
         row: dict[str, Any] = {"name": case.name, "bytes": {}}
-        for contestant in contestants:
-            if contestant.name in ("minigen", "torch"):
-                try:
-                    row["bytes"][contestant.name] = contestant.ask("memory", case)
-                except RuntimeError as error:
-                    row.setdefault("errors", {})[contestant.name] = str(error)
+        for name in (n for n in names if n in ("minigen", "torch")):
+            contestant = Contestant(name, threads)
+            try:
+                row["bytes"][name] = contestant.ask("memory", case)
+            except RuntimeError as error:
+                row.setdefault("errors", {})[name] = str(error)
+            finally:
+                contestant.close()
         done.append(row)
         sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in row["bytes"].items())
         say(f"memory of a step, {case.name}: {sizes}")

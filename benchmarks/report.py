@@ -143,7 +143,11 @@ def rewrite(root: Path, result: dict[str, Any], path: Path) -> None:
     parts = [source]
     for group in result["groups"]:
         head, rows = _group_rows(group, result["machine"])
-        parts += [f"**{group['title']}.** {verdict(group, result['machine'])}.", table(head, rows)]
+        line = f"<b>{group['title']}.</b> {verdict(group, result['machine'])}."
+        # The verdicts are read at a glance, the cases behind them are unfolded.
+        parts.append(
+            f"<details><summary>{line}</summary>\n\n{table(head, rows)}\n\n</details>"
+        )
     parts += _rest(result)
     put_between(root / "README.md", "speed", "\n\n".join(parts))
     ladders = [source]
