@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": "report versions, CPU, kernels, cache, GPU",
     "warmup": "compile the kernels now rather than at first use",
 }
+_asked: list[int] = []  # the signals that have asked this command to end
 DEBUG_HINT = "run it again with --debug for the traceback"
 
 
@@ -64,12 +65,14 @@ def _terminated_is_interrupted() -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _asked.append(number)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
+        _asked.clear()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -110,6 +113,8 @@ def overview() -> str:
 
 def out(text: str) -> None:
     """Print a result to stdout, in whatever alphabet the terminal has."""
+    if _asked:  # and what was raised then was lost, as in a callback of the garbage collector
+        raise KeyboardInterrupt
     if sys.stdout is None:
         return
     try:

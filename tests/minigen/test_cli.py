@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import importlib.util
@@ -543,6 +544,24 @@ def test_a_gif_that_cannot_be_written_does_not_hide_how_to_go_on(toy, monkeypatc
     code, _, said = toy("--out", "run", "--max-minutes", 0, "--sample-every", 1)
     assert code == 0 and "warning: cannot write samples.gif" in said
     assert 'train toy --resume "run"' in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+def test_a_termination_lost_in_a_callback_ends_the_command_at_its_next_line(minigen, monkeypatch):
+    """Python only reports what is raised inside a callback of the garbage collector."""
+    from minigen.commands import doctor
+
+    def command(argv):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        cli.out("one more line")
+        return 0
+
+    monkeypatch.setattr(doctor, "main", command)
+    code, said, error = minigen("doctor")
+    assert code == 130 and "one more line" not in said and "interrupted" in error
+    assert minigen("--version")[0] == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
