@@ -137,15 +137,20 @@ class _Code:
         return results
 
 
+def _counter(context: Any, builder: Any, kind: Any, array: Any, n: Any) -> Any:
+    """The pointer to counters[n]."""
+    data = context.make_array(kind)(context, builder, array).data
+    at = builder.add(builder.ptrtoint(data, I64), builder.mul(n, I64(8)))
+    return builder.inttoptr(at, I64.as_pointer())
+
+
 @intrinsic
 def next_task(typing_context, counters, n):
     """counters[n], and 1 is added to it in the same breath: no two threads get the same number."""
     signature = types.int64(counters, types.int64)
 
     def codegen(context, builder, signature, args):
-        data = context.make_array(counters)(context, builder, args[0]).data
-        at = builder.add(builder.ptrtoint(data, I64), builder.mul(args[1], I64(8)))
-        pointer = builder.inttoptr(at, I64.as_pointer())
+        pointer = _counter(context, builder, counters, *args[:2])
         return builder.atomic_rmw("add", pointer, I64(1), "seq_cst")
 
     return signature, codegen
@@ -172,9 +177,7 @@ def set_counter(typing_context, counters, n, value):
     signature = types.void(counters, types.int64, types.int64)
 
     def codegen(context, builder, signature, args):
-        data = context.make_array(counters)(context, builder, args[0]).data
-        at = builder.add(builder.ptrtoint(data, I64), builder.mul(args[1], I64(8)))
-        pointer = builder.inttoptr(at, I64.as_pointer())
+        pointer = _counter(context, builder, counters, *args[:2])
         builder.atomic_rmw("xchg", pointer, args[2], "seq_cst")
         return context.get_dummy_value()
 
@@ -188,9 +191,7 @@ def await_counter(typing_context, counters, n, value, most):
 
     def codegen(context, builder, signature, args):
         array, n, value, most = args
-        data = context.make_array(counters)(context, builder, array).data
-        at = builder.add(builder.ptrtoint(data, I64), builder.mul(n, I64(8)))
-        pointer = builder.inttoptr(at, I64.as_pointer())
+        pointer = _counter(context, builder, counters, array, n)
         before = builder.block
         look, rest, end = (builder.append_basic_block(name) for name in ("look", "rest", "end"))
         builder.branch(look)
