@@ -27,6 +27,8 @@ COMMON = [
     "-fno-gnu-unique",  # statics of templates must not be merged between libraries
     "-fno-extern-tls-init",  # `extern thread_local` without a wrapper that nobody defines
     "-fno-exceptions", "-fno-rtti", "-gdwarf-4",
+    # A frame larger than a page must not step over the untouchable page below its stack.
+    "-fstack-clash-protection",
 ]
 FAST = ["-O2"]
 CHECK = [

@@ -67,6 +67,11 @@ KERNEL(recurse)(int* y, int n) {
   if (n > 0) recurse(y, n - 1);
   *y += room[n % 4096];
 }
+KERNEL(far_below)(int* y) {  // its locals reach across the thread below, of which it writes one byte
+  volatile char room[400 << 10];
+  if (threadIdx.x == 1) room[0] = 1;
+  *y = room[0];
+}
 KERNEL(for_ever)(int* y) {
   while (*(volatile int*)y == 0) {
   }
