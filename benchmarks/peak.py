@@ -10,7 +10,7 @@ DEPTH = 256  # of the panels: 12 to 32 KiB, which stay in the first-level cache
 TILES = 200  # in one call: less than a millisecond, so that the best of many calls is undisturbed
 
 
-@jit(nogil=True)
+@jit(nogil=True, allocates=True)
 def work(width, a, b, size):
     """Multiply the same two panels TILES times."""
     tile = np.empty(size, a.dtype)

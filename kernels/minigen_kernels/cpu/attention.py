@@ -162,7 +162,7 @@ def _sum_parts(parts: Array, d: int) -> Array:
     return total if total.shape[-1] == d else total[..., :d].copy(order="K")
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True, allocates=True)
 def _attention(
     tasks, sizes, q_, k_, v_, allowed, bias, causal, scale, parts, width, step, out_, lse
 ):
@@ -207,7 +207,7 @@ def _attention(
         task = next_task(tasks, 0)
 
 
-@jit(error_model="numpy", **inner)
+@jit(**inner)
 def _finish(o_n, top, total, out, at, row, columns, lse):
     """Divide by the sums; a query that saw no key gets 0 and -inf."""
     for i in range(lse.size):
@@ -222,7 +222,7 @@ def _finish(o_n, top, total, out, at, row, columns, lse):
             line[:] = 0
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True, allocates=True)
 def _backward(
     tasks, sizes, gout_, q_, k_, v_, out_, lse, allowed, bias, causal, scale, parts, width, step,
     gq_, gk_, gv_,
@@ -290,7 +290,7 @@ def _backward(
         task = next_task(tasks, 0)
 
 
-@jit(error_model="numpy", fastmath={"contract", "reassoc"}, **inner)
+@jit(fastmath={"contract", "reassoc"}, **inner)
 def _load_lse_and_delta(gout, gout_at, gout_row, out, out_at, out_row, columns, lse, row):
     """lse, +inf where it is -inf so that p is 0; delta[i] = gout[i] · out[i]. Idle lanes: p = 0."""
     row[0], row[1] = math.inf, 0
@@ -305,7 +305,7 @@ def _load_lse_and_delta(gout, gout_at, gout_row, out, out_at, out_row, columns, 
         row[1, i] = delta
 
 
-@jit(error_model="numpy", **inner)
+@jit(allocates=True, **inner)
 def _both_ways(columns, lanes, like):
     """Zeros for a block of queries, (queries, columns) and turned; columns fill whole vectors.
 
@@ -316,7 +316,7 @@ def _both_ways(columns, lanes, like):
     return block, turned, np.arange(lanes) * padded, np.arange(lanes) * QUERIES
 
 
-@jit(error_model="numpy", **inner)
+@jit(**inner)
 def _load_rows(x, at, row, rows, columns, factor, x_n):
     """x_n[i, c] = factor · x[at + i·row + c]. Idle rows keep an earlier block's: they drop out."""
     for i in range(rows):
@@ -325,7 +325,7 @@ def _load_rows(x, at, row, rows, columns, factor, x_n):
             x_n[i, c] = line[c] * factor
 
 
-@jit(error_model="numpy", **inner)
+@jit(**inner)
 def _transpose(width, x, x_rows, x_t, x_t_rows):
     """x_t[c, i] = x[i, c], both sides whole vectors: square by square, each in registers."""
     lanes = x_rows.size
@@ -335,7 +335,7 @@ def _transpose(width, x, x_rows, x_t, x_t_rows):
             transpose_block(width, x, x_rows, 0, at, x_t, x_t_rows, 0, to)
 
 
-@jit(error_model="numpy", **inner)
+@jit(**inner)
 def _apply_mask(s, b, i0, n, j0, m, allowed, bias, causal):
     """-inf into the scores s[key, query] that a query may not see; bias is added to the others."""
     for i in range(n if allowed.size > 0 else 0):

@@ -162,7 +162,7 @@ def _store_edge(c, base, row, col, i0, j0, tile, sizes, bias, bias_at, first):
             c[at] = start + tile[i * columns + j]
 
 
-@jit(**inner)
+@jit(allocates=True, **inner)
 def _multiply_block(
     task, width, b, c, bias, packed_a, sizes,
     a_base, b_base, b_row, b_col, c_base, c_row, c_col, b_run, c_run,

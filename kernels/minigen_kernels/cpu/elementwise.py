@@ -74,7 +74,7 @@ def _is_tanh(approximate: str) -> bool:
     return approximate == "tanh"
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+@jit(nogil=True, fastmath={"contract"})
 def _gelu(tasks, x, y):
     widest()
     start = next_task(tasks, 0) * BLOCK
@@ -86,7 +86,7 @@ def _gelu(tasks, x, y):
         start = next_task(tasks, 0) * BLOCK
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+@jit(nogil=True, fastmath={"contract"})
 def _gelu_backward(tasks, gy, x, gx):
     widest()
     pdf0 = x.dtype.type(PDF0)
@@ -99,7 +99,7 @@ def _gelu_backward(tasks, gy, x, gx):
         start = next_task(tasks, 0) * BLOCK
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+@jit(nogil=True, fastmath={"contract"})
 def _gelu_tanh(tasks, x, y):
     widest()
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
@@ -112,7 +112,7 @@ def _gelu_tanh(tasks, x, y):
         start = next_task(tasks, 0) * BLOCK
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+@jit(nogil=True, fastmath={"contract"})
 def _gelu_tanh_backward(tasks, gy, x, gx):
     widest()
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
@@ -127,7 +127,7 @@ def _gelu_tanh_backward(tasks, gy, x, gx):
         start = next_task(tasks, 0) * BLOCK
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True)
 def _leaky_relu(tasks, x, y, slope):
     zero = x.dtype.type(0)
     start = next_task(tasks, 0) * BLOCK
@@ -139,7 +139,7 @@ def _leaky_relu(tasks, x, y, slope):
         start = next_task(tasks, 0) * BLOCK
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True)
 def _leaky_relu_backward(tasks, gy, x, gx, slope):
     zero = x.dtype.type(0)
     start = next_task(tasks, 0) * BLOCK

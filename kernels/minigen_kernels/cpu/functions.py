@@ -89,11 +89,11 @@ def _exp64(x):
     return where(x < -707.7032713652975, 0.0, p * half_power(t))
 
 
-exp32 = jit(_exp32, error_model="numpy", fastmath={"contract"})
-exp64 = jit(_exp64, error_model="numpy", fastmath={"contract"})
+exp32 = jit(_exp32, fastmath={"contract"})
+exp64 = jit(_exp64, fastmath={"contract"})
 
 
-@jit(error_model="numpy", fastmath={"contract"})
+@jit(fastmath={"contract"})
 def normal_cdf32(x):
     """Φ(x) = ½ erfc(-x/√2), and the factor exp(-x²/2) that its slope needs too.
 
@@ -110,7 +110,7 @@ def normal_cdf32(x):
     return (tail if x < F(0.0) else F(1.0) - tail), bell
 
 
-@jit(error_model="numpy", fastmath={"contract"})
+@jit(fastmath={"contract"})
 def normal_cdf64(x):
     """Φ(x) and exp(-x²/2), as normal_cdf32 with y = 1 / (1 + 0.4 t)."""
     t = abs(x) * 0.7071067811865476

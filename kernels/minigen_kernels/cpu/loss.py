@@ -53,7 +53,7 @@ def cross_entropy_backward_1_rows(g: Array, logits: Array, target: Array, lse: A
     return glogits
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
+@jit(nogil=True, fastmath=SUM)
 def _softmax(tasks, x, y):
     rows, classes = x.shape
     step = max(1, BLOCK // max(classes, 1))
@@ -72,7 +72,7 @@ def _softmax(tasks, x, y):
         first = next_task(tasks, 0) * step
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
+@jit(nogil=True, fastmath=SUM)
 def _softmax_backward(tasks, gy, y, gx):
     rows, classes = y.shape
     step = max(1, BLOCK // max(classes, 1))
@@ -88,7 +88,7 @@ def _softmax_backward(tasks, gy, y, gx):
         first = next_task(tasks, 0) * step
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
+@jit(nogil=True, fastmath=SUM)
 def _cross_entropy(tasks, x, target, loss, lse):
     rows, classes = x.shape
     step = max(1, BLOCK // max(classes, 1))
@@ -106,7 +106,7 @@ def _cross_entropy(tasks, x, target, loss, lse):
         first = next_task(tasks, 0) * step
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+@jit(nogil=True, fastmath={"contract"})
 def _cross_entropy_backward(tasks, g, x, target, lse, gx):
     rows, classes = x.shape
     step = max(1, BLOCK // max(classes, 1))

@@ -108,7 +108,7 @@ def _affine(weight: Array | None, bias: Array | None, n: int, dtype) -> tuple[Ar
     )
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
+@jit(nogil=True, fastmath=SUM)
 def _layer_norm(tasks, x, weight, bias, eps, y, mean, rstd):
     rows, width = x.shape
     step = max(1, BLOCK // max(width, 1))
@@ -130,7 +130,7 @@ def _layer_norm(tasks, x, weight, bias, eps, y, mean, rstd):
         first = next_task(tasks, 0) * step
 
 
-@jit(nogil=True, error_model="numpy", fastmath=DIFFERENCE)
+@jit(nogil=True, fastmath=DIFFERENCE)
 def _layer_norm_backward(tasks, gy, x, weight, mean, rstd, gx, sums):
     rows, width = x.shape
     parts = sums.shape[0]
@@ -153,7 +153,7 @@ def _layer_norm_backward(tasks, gy, x, weight, mean, rstd, gx, sums):
         part = next_task(tasks, 0)
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
+@jit(nogil=True, fastmath=SUM)
 def _batch_norm_short(tasks, x, weight, bias, eps, y, mean, var):
     batch, channels, length = x.shape
     count = max(batch * length, 1)
@@ -177,7 +177,7 @@ def _batch_norm_short(tasks, x, weight, bias, eps, y, mean, var):
         c = next_task(tasks, 0)
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
+@jit(nogil=True, fastmath=SUM)
 def _batch_norm_backward_short(tasks, gy, x, weight, mean, var, eps, gx, gw, gb):
     batch, channels, length = x.shape
     count = max(batch * length, 1)
@@ -200,7 +200,7 @@ def _batch_norm_backward_short(tasks, gy, x, weight, mean, var, eps, gx, gw, gb)
         c = next_task(tasks, 0)
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True)
 def _batch_norm(tasks, width, shape, x, weight, bias, eps, y, mean, var):
     batch, channels, length = shape
     count, skip, number = max(batch * length, 1), channels * length, x.dtype.type
@@ -222,7 +222,7 @@ def _batch_norm(tasks, width, shape, x, weight, bias, eps, y, mean, var):
         c = next_task(tasks, 0)
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True)
 def _batch_norm_backward(tasks, width, shape, gy, x, weight, mean, var, eps, gx, gw, gb):
     batch, channels, length = shape
     count, skip, number = max(batch * length, 1), channels * length, x.dtype.type

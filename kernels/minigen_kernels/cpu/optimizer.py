@@ -52,7 +52,7 @@ def adam_1_fused(
                 arrays[i][...] = flat[i]
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+@jit(nogil=True, fastmath={"contract"})
 def _adam(tasks, params, g, m, v, keep, decay, rate, root, one_beta1, beta2, one_beta2, eps):
     start = next_task(tasks, 0) * BLOCK
     while start < params.size:

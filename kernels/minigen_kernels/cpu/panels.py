@@ -29,13 +29,14 @@ Strides = tuple[int, int, int]
 DEPTH_BLOCK = 384  # columns of a panel of A in the first-level cache
 COLUMN_BLOCK = 16  # panels of B in a task: at most 768 KiB, which stay in the second-level cache
 AHEAD = 4  # panels packed at once of an A whose columns lie side by side
+SOON = 4  # rows of B that are asked for in advance when they are packed
 FAR = 2048  # bytes from row to row of B that are too many: they fall into few sets of the caches
 FEW = 8  # panels of A for which B is read as it lies even if its vectors lie badly
-TILES = 1536  # of C in a task: at most 768 KiB, which stay in the second-level cache for all depths
+TILES = 1536  # of C in a task: at most 2.3 MB, which stay near the second-level cache for all depths
 MOST_TASKS = 4  # for each thread, down and across
 # What costs as much as so many tiles: to pack a panel, to begin a task; and what a thread that
 # comes late costs, as a share of a round.
-READ_A, PACK_A, PACK_B, START, LATE = 0.1, 0.2, 0.35, 0.2, 0.1
+READ_A, PACK_A, PACK_B, START, LATE = 0.6, 1.0, 1.5, 0.2, 0.1
 SMALL = 100_000  # multiplications that are done before a second thread has woken up
 
 # What the entries of Layout.sizes are.
@@ -204,17 +205,19 @@ def _copy_lines(typing_context, width, depth, source, at, row, target, to, step)
 
 
 @intrinsic
-def _copy_row(typing_context, width, source, at, target, to):
-    """target[to + j] = source[at + j], j below the columns of a tile."""
+def _copy_row(typing_context, width, source, at, ahead, target, to):
+    """target[to + j] = source[at + j], j below the columns of a tile; asks for `ahead` behind it."""
     n, dtype = types.int64, source.dtype
-    signature = types.void(width, source, n, target, n)
+    signature = types.void(width, source, n, n, target, n)
 
     def codegen(context, builder, signature, args):
         code = _Code(context, builder, width.count, dtype)
-        _, source_, at, target_, to = args
+        _, source_, at, ahead, target_, to = args
         begin, end = code.address(source, source_, at), code.address(target, target_, to)
+        soon = builder.add(begin, builder.mul(ahead, I64(code.size)))
         for v in range(VECTORS):
             step = v * code.lanes * code.size
+            code.prefetch(soon, step, write=False)
             code.store(code.load(begin, code.vector, code.size, step), end, step)
         return context.get_dummy_value()
 
@@ -226,7 +229,8 @@ def _pack_rows(width, b, at, deep, from_, to, k, columns, target, panels):
     """The whole panels of a B whose columns lie side by side: copied row by row, as they lie."""
     for d in range(k):
         for j in range(from_, to, columns):
-            _copy_row(width, b, at + d * deep + j, target, panels + (j - from_) * k + d * columns)
+            _copy_row(width, b, at + d * deep + j, SOON * deep, target,
+                      panels + (j - from_) * k + d * columns)  # fmt: skip
 
 
 @jit(**inner)
