@@ -32,7 +32,7 @@ AHEAD = 4  # panels packed at once of an A whose columns lie side by side
 SOON = 4  # rows of B that are asked for in advance when they are packed
 FAR = 2048  # bytes from row to row of B that are too many: they fall into few sets of the caches
 FEW = 8  # panels of A for which B is read as it lies even if its vectors lie badly
-TILES = 1536  # of C in a task: at most 2.3 MB, which stay near the second-level cache for all depths
+TILES = 1536  # of C in a task: at most 2.3 MB, near the second-level cache for all depths
 MOST_TASKS = 4  # for each thread, down and across
 # What costs as much as so many tiles: to pack a panel, to begin a task; and what a thread that
 # comes late costs, as a share of a round.
@@ -206,7 +206,7 @@ def _copy_lines(typing_context, width, depth, source, at, row, target, to, step)
 
 @intrinsic
 def _copy_row(typing_context, width, source, at, ahead, target, to):
-    """target[to + j] = source[at + j], j below the columns of a tile; asks for `ahead` behind it."""
+    """target[to + j] = source[at + j], for a row of a tile; asks for what lies `ahead`."""
     n, dtype = types.int64, source.dtype
     signature = types.void(width, source, n, n, target, n)
 
