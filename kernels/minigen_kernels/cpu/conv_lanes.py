@@ -25,7 +25,7 @@ from .simd import Width, next_task, vector_width
 from .threads import get_threads
 
 Array = np.ndarray
-DEPTH_BLOCK = 128  # taps: with two vectors each they fill a third of the first-level cache
+DEPTH_BLOCK = 384  # taps of all rows, which come from the second-level cache
 PIXEL_BLOCK = 4  # pixels of a task: what is read of A is used by all of them
 IMAGES = 2  # vectors of images that go through all stages together: as many as the tile is wide
 PIXELS = 4  # of a weight gradient, whose sum stays in registers
