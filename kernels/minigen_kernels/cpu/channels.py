@@ -1,7 +1,8 @@
 """Vector code for a channel of images: rows of n numbers, `skip` numbers apart, in one array.
 
-A row of logits is a channel with one row. A loop that LLVM turns into vectors itself takes several vectors at a time, and what is left of a
-row number by number: of 49 numbers a third. Here only the last vector of a row is masked.
+A row of logits is a channel with one row. A loop that LLVM turns into vectors itself takes several
+vectors at a time, and what is left of a row number by number: of 49 numbers a third. Here only the
+last vector of a row is masked.
 
 Sums are of differences from a number near them. What a lane finds in a piece of a row is added as
 it is, and the pieces are added in float64.

@@ -1,4 +1,4 @@
-"""exp, log, the normal distribution and maximum, in a form that LLVM inlines and turns into vectors.
+"""exp, log, the normal distribution, maximum, in a form that LLVM inlines and turns into vectors.
 
 A call of libm inside a loop keeps the loop from being vectorised. These are polynomials without a
 branch; each picks float32 or float64 by the type of its argument, and NaN in gives NaN out. exp
