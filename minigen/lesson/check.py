@@ -81,8 +81,11 @@ def described(arguments: dict[str, Any]) -> str:
             parts = [described({f"argument {k}": a}) for k, a in enumerate(value.arrays)]
             lines += [part.partition("\n")[2] for part in parts]
             continue
-        text = np.array2string(value, precision=4, threshold=30) if isinstance(
-            value, np.ndarray) else repr(value)
+        if isinstance(value, np.ndarray):
+            text = np.array2string(value, precision=4, threshold=30)
+        else:
+            with np.printoptions(precision=4, threshold=30, linewidth=60):
+                text = repr(value)
         shape = f"  shape {value.shape}" if isinstance(value, np.ndarray) else ""
         lines.append(f"  {name} = " + text.replace("\n", "\n      ") + shape)
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from minigen import cli
@@ -219,6 +220,23 @@ def test_without_hypothesis_the_first_answer_is_one_line(space, capsys, monkeypa
     assert cli.main(["lesson", *words]) == 1
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and "minigen[lessons]" in said.err
+
+
+def test_stubs_fit_a_terminal(tmp_path, progress):
+    for lesson in course.lessons():
+        for id, (cell, _) in lesson.exercises.items():
+            lines = exercises.stub_file(lesson, id).splitlines()
+            comments = [line for line in lines if line.startswith("#")]
+            assert max(map(len, comments)) <= 80, id
+            if "bug" in cell.attributes:
+                assert "# One line below is wrong." in comments, id
+
+
+def test_several_arrays_of_a_failing_case_are_short():
+    from minigen.lesson import check
+
+    said = check.described({"case": (np.linspace(0, 1, 9).reshape(3, 3) / 3, 2)})
+    assert "0.0417" in said and "0.04166" not in said and max(map(len, said.splitlines())) <= 72
 
 
 def test_a_planted_bug_is_one_line(space):
