@@ -464,7 +464,7 @@ assert "gradient of x" in found and "gradient of w" not in found
 # %% id="conv.upside" exercise=true points=1 time=10 uses=["conv.start", "conv.symptom"] bug="conv_kernels/image-gradient-with-the-kernel-upside-down" of="Conv2d"
 from minigen.ops.conv import Conv2d
 
-# %% id="conv.upside.check" check="conv.upside" hint1="Which line makes gx? It should be the transposed convolution of gy with the same kernel that forward used." hint2="w[:, :, ::-1] is the kernel with its rows in reverse order."
+# %% id="conv.upside.check" check="conv.upside" hint1="Which line makes gx? It should be the transposed convolution of gy with the same kernel that forward used." hint2="`w[:, :, ::-1]` is the kernel with its rows in reverse order."
 from minigen.lesson import check
 
 with check.planted(Conv2d):
