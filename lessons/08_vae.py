@@ -39,8 +39,8 @@ rng = np.random.default_rng(8)
 # ## A story about how pictures come to be
 #
 # Suppose every picture $x$ was made in two steps. First somebody drew a few hidden numbers $z$ from
-# a bell curve (which digit, how slanted, how bold), without telling us. Then a decoder turned $z$
-# into a picture, with some noise: $p(x \mid z)$. The probability of a picture is then the average
+# a bell curve (which digit, how slanted, how bold), without telling us. Then a decoder, a network,
+# turned $z$ into a picture, with some noise: $p(x \mid z)$. The probability of a picture is then the average
 # over all $z$ that might have been drawn:
 #
 # $$p(x) = \int p(x \mid z)\; p(z)\; dz$$
@@ -51,27 +51,33 @@ rng = np.random.default_rng(8)
 #
 # What we would need is a hint which $z$ are worth looking at. So let a second network, the encoder,
 # look at the picture and give a guess: a bell curve $q(z \mid x)$ with a mean $\mu$ and a variance
-# $\sigma^2$ of its own for every picture.
+# $\sigma^2$ of its own for every picture. (A bell curve with this mean and variance is written
+# $N(\mu, \sigma^2)$; the one that $z$ is drawn from is $N(0, 1)$.)
 #
-# ## The evidence bound, in four lines
+# ## The evidence bound, in three lines
 #
-# Take any $q$ at all. Multiply and divide by it, and the integral becomes an average over $q$:
+# Take any $q$ at all. Multiply and divide by it, and the integral becomes an average over all $z$ that
+# might be drawn from $q$:
 #
 # $$\log p(x) = \log \int q(z)\,\frac{p(x \mid z)\,p(z)}{q(z)}\,dz$$
 #
 # The logarithm bends downwards, so the log of an average is at least the average of the logs
 # (this is Jensen's inequality):
 #
-# $$\log p(x) \geq \int q(z)\,\log \frac{p(x \mid z)\,p(z)}{q(z)}\,dz$$
+# $$\log p(x) \geq \int q(z)\,\log \left(\frac{p(x \mid z)\,p(z)}{q(z)}\right)\,dz$$
 #
 # Take the log of the fraction apart, and there are two terms with clear jobs:
 #
 # $$\log p(x) \geq E_q[\log p(x \mid z)] - KL(q \,\Vert\, p(z))$$
 #
-# The first asks that pictures are rebuilt well from guessed $z$. The second, the *Kullback-Leibler
-# divergence*, is the price for a guess that differs from the bell curve from which $z$ was drawn.
-# Together they are the **evidence lower bound**, ELBO. We push the bound up, and $\log p(x)$ is above
-# it, wherever that is.
+# $E_q$ is that average over $q$. The first term asks that pictures are rebuilt well from guessed $z$.
+# The second is the rest of the integral, the *Kullback-Leibler divergence*
+#
+# $$KL(q \,\Vert\, p(z)) = \int q(z)\,\log \left(\frac{q(z)}{p(z)}\right)\,dz$$
+#
+# It is the price for a guess that differs from the bell curve from which $z$ was drawn: 0 if they are
+# the same, and larger the more they differ. Together the two terms are the **evidence lower bound**,
+# ELBO. We push the bound up, and $\log p(x)$ is above it, wherever that is.
 
 # %% [markdown] id="vae.toy"
 # ## Never believe a bound that you have not measured
@@ -79,7 +85,8 @@ rng = np.random.default_rng(8)
 # There is a toy for which everything can be computed: one hidden number, $z \sim N(0, 1)$, and one
 # visible one, $x \sim N(z, 1)$. Then $p(x)$ is $N(0, 2)$ exactly, and the best guess about $z$ after
 # seeing $x$ is $N(x/2, 1/2)$. We compute the bound by plain numerical integration, for guesses with
-# different means.
+# different means. (Logarithms are natural ones here, and a bound made of them is counted in *nats*; in
+# bits it would be counted with logarithms to the base 2.)
 
 # %% id="vae.bound" predict="We try many guesses q. Will the bound reach log p(x) for one of them?" options=["yes", "never"] answer="yes"
 zs = np.linspace(-12, 12, 6001)
@@ -265,8 +272,8 @@ check.gradients(lambda mu, logvar: reparameterised(mu, logvar, eps), order=1,
 #
 # Open minigen's own `minigen/models/vae.py`. It has two networks of two layers each, and a loss of
 # two terms. The pixels are between 0 and 1 and are read as probabilities, so that
-# $-\log p(x \mid z)$ is a sum of binary cross-entropies, in *nats*, over all pixels. (For pixels that
-# are grey, neither 0 nor 1, that is strictly a loss and no probability. Everybody does it; it means
+# $-\log p(x \mid z)$ is a sum over all pixels: of $-\log$ of the probability that the decoder gave to
+# what the pixel is, which is called binary cross-entropy. (For pixels that are grey, neither 0 nor 1, that is strictly a loss and no probability. Everybody does it; it means
 # that such figures compare only with others of their kind.)
 
 # %% id="vae.source"
