@@ -22,6 +22,7 @@ from typing import Any, TextIO
 from . import showing, source
 
 LIMIT = 20_000  # characters of an explanation
+DOCUMENTED = 16  # lines of a docstring
 BRIEF = 300  # characters for each part of an object
 
 
@@ -123,16 +124,17 @@ def explanation(name: str, namespace: dict[str, Any]) -> str:
     except AttributeError as error:
         return f"{error}."
     kind = type(thing).__name__
-    lines = [f"{name} is {'an' if kind[0] in 'AEIOaeio' else 'a'} {kind}"]
+    an = kind[0] in "AEIOaeio" or kind == "ndarray"
+    lines = [f"{name} is {'an' if an else 'a'} {kind}"]
     if inspect.isroutine(thing) or inspect.isclass(thing):
         with contextlib.suppress(ValueError, TypeError):
             lines[0] = f"{name}{inspect.signature(thing)}"
-        lines.append(inspect.getdoc(thing) or "")
+        lines += _docstring(thing)
         with contextlib.suppress(OSError, TypeError):
             file, (text, at) = inspect.getsourcefile(thing), inspect.getsourcelines(thing)
             lines += ["", f"from {file}, line {at}:", "", "".join(text[:60])]
     elif inspect.ismodule(thing):
-        lines.append(inspect.getdoc(thing) or "")
+        lines += _docstring(thing)
     else:
         for what in ("shape", "dtype"):
             if hasattr(thing, what):
@@ -143,6 +145,12 @@ def explanation(name: str, namespace: dict[str, Any]) -> str:
         else:
             lines.append(repr(thing)[:2000])
     return "\n".join(lines).rstrip()
+
+
+def _docstring(thing: Any) -> list[str]:
+    """What it says of itself, as far as a screen holds it: NumPy's go on for pages."""
+    lines = (inspect.getdoc(thing) or "").splitlines()
+    return lines if len(lines) <= DOCUMENTED else [*lines[:DOCUMENTED], "..."]
 
 
 def _brief(value: Any) -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minigen.errors import UsageError
@@ -366,6 +367,12 @@ def test_explain_names_what_an_object_holds():
     said = explanation("it", {"it": thing})
     assert "39]" in said and "..." not in said
     assert explanation("it", {"it": 3}).startswith("it is an int\n")
+
+
+def test_an_explanation_fits_a_screen():
+    said = explanation("np.sum", {"np": np})
+    assert "Sum of array elements" in said and said.partition("\nfrom ")[0].count("\n") <= 20
+    assert explanation("x", {"x": np.ones(3)}).startswith("x is an ndarray\nshape: (3,)")
 
 
 def test_an_input_that_means_nothing_is_named(tiny, progress, monkeypatch):
