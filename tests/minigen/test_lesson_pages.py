@@ -113,6 +113,12 @@ def test_a_notebook_is_run_and_has_every_picture_once(tmp_path):
     assert "Before you look:** What is $1+1$?" in text
     assert "raise NotImplementedError" in text and text.count("<summary>Hint") == 2
     assert [cell.id for cell in code if cell.metadata.get("jupyter")] == ["tiny-double-cell"]
+    captions = [out["data"]["text/markdown"] for cell in code for out in cell.outputs
+                if "text/markdown" in out.get("data", {})]
+    assert captions == ["*a line*", "*two frames*", "*a square*", "*two frames*"]
+    assert "minutes to read" in book.cells[0].source and "title =" not in book.cells[0].source
+    assert "Write yours in its place" in text
+    assert not any("# solution" in cell.source for cell in code)
 
 
 def test_a_notebook_that_fails_names_its_lesson(tmp_path, monkeypatch):
