@@ -81,4 +81,7 @@ def mathml(tex: str, displayed: bool) -> str:
         raise MinigenError(
             "pages with formulas need latex2mathml: pip install 'minigen[lessons]'"
         ) from None
-    return convert(tex, display="block" if displayed else "inline")
+    text = convert(tex, display="block" if displayed else "inline")
+    # log p: what is written with letters keeps a little away from the next letters.
+    return re.sub(r"(<mi>[a-z]{2,}</mi>)(?=<m(?:i|n|su[bp]|frac)>)",
+                  r'\1<mspace width="0.17em"/>', text)

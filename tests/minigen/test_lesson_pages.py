@@ -73,6 +73,15 @@ def test_a_page_has_everything_and_asks_for_nothing(tmp_path):
     assert (tmp_path / "site" / "pictures" / "tiny-plot.png").exists()
 
 
+def test_a_function_in_letters_keeps_away_from_the_next_letter():
+    from minigen.lesson.formulas import mathml
+
+    assert "<mi>log</mi><mspace" in mathml(r"\log p(x)", True)
+    assert "<mi>log</mi><mspace" in mathml(r"\log \sigma^2", False)
+    for tex in (r"\tanh(x)", r"\log(1 + x)", r"a b", r"\log \left(\frac{a}{b}\right)"):
+        assert "<mspace" not in mathml(tex, False), tex
+
+
 def test_a_lesson_that_fails_builds_no_page(tmp_path):
     broken = lesson(tmp_path, TINY.replace("1 + 1)", "1 / 0)"))
     with pytest.raises(source.LessonError, match="tiny.code.*\n*.*"):
