@@ -286,16 +286,16 @@ assert 'reduction="sum"' in inspect.getsource(vae.losses)
 # %% [markdown] id="vae.train"
 # Both terms are summed, over pixels and over hidden numbers: that is what makes the sum a bound. Now
 # train it, on digits that minigen draws itself, with only **two** hidden numbers, so that we can
-# look at all there is to see on a plane. Two numbers are very few, so we let it learn five kinds of
-# digits only: 0, 1, 4, 5 and 7.
+# look at all there is to see on a plane. Two numbers are very few, so we let it learn four kinds of
+# digits only: 0, 1, 4 and 7.
 
 # %% id="vae.learn" minutes=0.4
-DIGITS = (0, 1, 4, 5, 7)
+DIGITS = (0, 1, 4, 7)
 everything = glyphs(n=quick(6000, 3000), seed=8)
 chosen = np.flatnonzero(np.isin(everything.labels, DIGITS))
 data = everything.take(chosen)
 config = vae.Config(hidden=128, latent=2, batch=64, lr=2e-3,
-                    steps=quick(1500, 350))
+                    steps=quick(2500, 400))
 run = NullRun()
 model = vae.train(config, data, Generator(8), run)
 bound = np.array([log["loss"] for log in run.logs])
@@ -318,7 +318,7 @@ some = [int(np.flatnonzero(data.labels == d)[0]) for d in DIGITS]
 pictures = data.take(np.array(some)).normalised()
 rebuilt = vae.reconstruct(model, pictures)
 show(strip([pictures, rebuilt], scale=3, value_range=(-1, 1)),
-     "vae-rebuilt", "Five digits, and the same through two numbers")
+     "vae-rebuilt", "Four digits, and the same through two numbers")
 
 # %% [markdown] id="vae.plane"
 # ## The plane of all digits
@@ -334,6 +334,13 @@ clouds = {}
 for d in DIGITS:
     mine = codes[data.labels == d][:120]
     clouds[f"digit {d}"] = (mine[:, 0], mine[:, 1])
+# Of nearly all points, the nearest other one is the same digit.
+probe = codes[:400, None] - codes[None]
+distances = (probe**2).sum(axis=-1)
+distances[np.arange(400), np.arange(400)] = np.inf
+same = data.labels[distances.argmin(axis=1)] == data.labels[:400]
+print(f"points whose neighbour is the same digit: {same.mean():.0%}")
+assert same.mean() > quick(0.9, 0.8)
 show(plot(points=clouds, title="Where the encoder puts the digits",
           equal=True, size=(560, 480)),
      "vae-points", "The latent plane, a point for each picture")
@@ -358,11 +365,11 @@ show(grid(world, columns=side, pad=0, scale=2, value_range=(-1, 1)),
 
 # %% id="vae.walk"
 walks = []
-for a, b in ((1, 7), (0, 5), (4, 5)):
+for a, b in ((1, 7), (7, 0), (0, 4)):
     ends = pictures[DIGITS.index(a)], pictures[DIGITS.index(b)]
     walks.append(vae.interpolate(model, *ends, steps=12))
 show(strip(walks, scale=2, value_range=(-1, 1)),
-     "vae-walk", "From 1 to 7, from 0 to 5, from 4 to 5")
+     "vae-walk", "From 1 to 7, from 7 to 0, from 0 to 4")
 assert walks[0].shape == (12, 1, 28, 28)
 
 # %% [markdown] id="vae.wrong"
