@@ -14,14 +14,16 @@ USAGE = """usage: minigen lesson                  the lessons, how far you are, 
        minigen lesson 1               step through a lesson, by number or by name
        minigen lesson run 1           run it from beginning to end, without questions
        minigen lesson start DIR       make a workspace: a stub for every exercise
-       minigen lesson check [ID]      judge an exercise, or all you have begun
+       minigen lesson check [ID]      judge an exercise (its name or its file), or all
+                                      you have begun
        minigen lesson hint ID         the next hint
        minigen lesson solution ID     the lesson's own solution
        minigen lesson build [--out DIR] [--notebooks] [NAME ...]
                                       the lessons as pages that need no network
 
---quick, with a lesson, run or build: smaller sizes, less computing. Stubs are never overwritten.
-Progress is kept in your state folder, by a lesson's name; MINIGEN_PROGRESS names another file."""
+--quick, with a lesson, run or build: smaller sizes, less computing. Stubs are
+never overwritten. Progress is kept in your state folder, by a lesson's name;
+MINIGEN_PROGRESS names another file."""
 ACTIONS = ["list", "run", "start", "check", "hint", "solution", "build"]
 
 

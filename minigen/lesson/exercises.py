@@ -82,7 +82,7 @@ def _here() -> Path | None:
 
 def file_of(lesson: Lesson, id: str, folder: Path | None) -> Path:
     """The learner's file of an exercise."""
-    return (folder or Path()) / lesson.path.stem / f"{id.partition('.')[2].replace('.', '_')}.py"
+    return (folder or Path()) / lesson.path.stem / course.stub_name(id)
 
 
 def stub_file(lesson: Lesson, id: str) -> str:

@@ -459,7 +459,7 @@ def test_lessons_keep_to_80_columns_and_ask_what_can_be_answered(lesson):
                        cell.attributes["options"]), cell.id
 
 
-def test_lessons_are_found_by_number_and_name():
+def test_lessons_are_found_by_number_and_name(tmp_path, monkeypatch):
     first = course.lessons()[0]
     assert course.find("1") is course.find("01") is course.find("gradient") is first
     with pytest.raises(UsageError, match='Did you mean "gradient"'):
@@ -468,6 +468,11 @@ def test_lessons_are_found_by_number_and_name():
     assert course.exercise("power") == (first, "gradient.power")
     with pytest.raises(UsageError, match="gradient.tanh or trust.tanh"):
         course.exercise("tanh")
+    assert course.exercise("work/01_gradient/tanh.py") == (first, "gradient.tanh")
+    monkeypatch.chdir(tmp_path.joinpath("03_trust").mkdir() or tmp_path / "03_trust")
+    assert course.exercise("tanh.py")[1] == "trust.tanh"
+    with pytest.raises(UsageError, match="no exercise"):
+        course.exercise("matmul.py")
     with pytest.raises(UsageError, match="Did you mean"):
         course.exercise("gradient.tahn")
 
