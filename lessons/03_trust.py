@@ -114,14 +114,14 @@ def bowl(x):
 
 
 def your_slope(x, d):
-    return slope_along(bowl, x, d)
+    return slope_along(bowl, x, d, 1e-3)  # so large that one side alone is not enough
 
 
 def right_slope(x, d):
     return float((3 * x**2 * d).sum())
 
 
-check.equal(your_slope, right_slope, rtol=1e-5, x=check.some.arrays((2, 3), check.some.positive),
+check.equal(your_slope, right_slope, rtol=1e-4, x=check.some.arrays((2, 3), check.some.positive),
             d=check.some.arrays((2, 3), check.some.positive))
 
 # %% [markdown] id="trust.ones"

@@ -28,6 +28,7 @@ SECONDS = 20.0  # of the processor, imports not counted; MINIGEN_LESSON_SECONDS 
 MEGABYTES = 1024  # more than the packages themselves take
 LARGEST = 1 << 20  # bytes of a file of the workspace that is put back when it is changed
 SHOWN = 2000  # characters of what the learner's code prints
+SHOWN_LINES = 12  # of these: the verdict stands above them
 WIDE = 77  # columns of a comment in a stub, without its sign
 
 
@@ -213,8 +214,9 @@ def judge_file(lesson: Lesson, id: str, path: Path) -> Verdict:
             kind, message = values["kind"], values["message"]
         else:
             kind, message = _without_verdict(code, Path(str(told) + ".trace"), path, seconds)
-    if len(text) > SHOWN:
-        text = text[:SHOWN] + " ... (it prints more)"
+    head = "".join(text[:SHOWN].splitlines(keepends=True)[:SHOWN_LINES])
+    if len(head) < len(text):
+        text = f"{head.rstrip()}\n... (it prints more)"
     return Verdict(kind, message, text, spent)
 
 
