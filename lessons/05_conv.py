@@ -513,7 +513,7 @@ with check.planted(ConvTranspose2d):
 # All have one signature, and all are tested against rung 0. `use(rung=k)` chooses one. Compiling
 # takes a while the first time, and is kept for the next; it is timed apart.
 
-# %% id="conv.times" predict="How much faster than rung 0 is rung 2 on your machine: about 10, about 100, or 1000 times and more?" options=["10", "100", "1000"] answer="1000"
+# %% id="conv.times" predict="How much faster than rung 0 is rung 2 on your machine: about 10, about 100, or 1000 times and more?" options=["10", "100", "1000 and more"] answer="1000 and more"
 x32 = rng.standard_normal((2, 8, 20, 20)).astype(np.float32)
 w32 = rng.standard_normal((8, 8, 3, 3)).astype(np.float32)
 

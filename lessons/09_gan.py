@@ -252,7 +252,7 @@ show(game.frames, "gan-ring",
 #
 # Now let G learn with ten times the rate, and touch nothing else.
 
-# %% id="gan.collapse" minutes=0.2 predict="G's learning rate is 0.01 instead of 0.001. How many islands will it cover: all 8, about half, or 2 at most?" options=["8", "4", "2"] answer="2"
+# %% id="gan.collapse" minutes=0.2 predict="G's learning rate is 0.01 instead of 0.001. How many islands will it cover: all 8, about half, or 2 at most?" options=["8", "half", "2 at most"] answer="2 at most"
 collapsed = Game(lr_g=1e-2).play(quick(600, 300))
 few, _ = collapsed.found()
 print(f"{few} of 8 islands found")

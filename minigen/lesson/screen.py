@@ -19,6 +19,7 @@ __all__ = ["Screen"]
 
 WIDTH = 80
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+HEADING = re.compile(r"\x1b\[[0-9;]*m[^\x1b]+\x1b\[0m\s*")  # all of it in one style
 
 
 class Screen:
@@ -138,7 +139,8 @@ class Screen:
             cut = most if len(lines) > most else len(lines)
             if cut < len(lines):  # at an empty line, if there is one far enough down
                 seen = [ESCAPES.sub("", line).strip(" 0123456789\n") for line in lines[:most]]
-                empty = [k for k in range(most // 2, most) if not seen[k]]
+                empty = [k for k in range(most // 2, most)
+                         if not seen[k] and not HEADING.fullmatch(lines[k - 1])]
                 cut = empty[-1] + 1 if empty else most
             found.append("".join(lines[:cut]))
             lines = lines[cut:]

@@ -73,6 +73,7 @@ def test_figures_that_are_asserted_pass(figures, tmp_path):
     ("1,000 is", "half a million is", "half a million"),
     ("The end", "Six times", "Six"),
     ('answer="12"', 'answer="13"', "the answer '13'"),
+    ('answer="12"', 'answer="13 and more"', "the answer '13 and more'"),
     ("total == 12", "total > 0", "Twelve"),
     ("batch of 32", "batch of 33", "no figure is in the phrase"),
     ("[0] * 32", "[0] * 16", "'32' is not set in tiny.batch"),

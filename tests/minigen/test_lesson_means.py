@@ -323,6 +323,17 @@ def test_a_step_taller_than_the_terminal_is_shown_in_pages(tiny, progress, monke
     words = [f"Sentence {k}." for k in range(12)]
     assert [w for w in screen.getvalue().split("\n") if w.startswith("Sentence")] and all(
         screen.getvalue().count(w) == 1 for w in words)
+    # A heading is no end of a page.
+    text = "".join(f"Line {k}.\n\n" for k in range(5)) + "## Next\n\nIts text.\n\nMore."
+    for height in range(8, 16):
+        monkeypatch.setenv("LINES", str(height))
+        shown = Screen(Terminal())
+        pages = shown.pages(lambda at=shown: at.prose(text))
+        assert len(pages) > 1
+        for page in pages:
+            lines = re.sub(r"\x1b\[[^m]*m", "", page).split()
+            assert lines[-1] != "Next", height
+    monkeypatch.setenv("LINES", "14")
     # What is left of it is shown before its code runs, and on the way to a later step.
     for answers in ("r\nq\n", "to 2\nq\n"):
         screen = Terminal()
