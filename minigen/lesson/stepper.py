@@ -63,6 +63,8 @@ class Stepper:
         else:
             self.screen.note(f"about {header.read_minutes:g} minutes to read, "
                              f"{minutes(header.cpu_minutes)} of computing; ? explains the keys")
+        if self.session.quick:
+            self.screen.note("quick: smaller sizes, so pictures and figures fall short of the text")
         try:
             self.session.start()
             self.present()

@@ -255,6 +255,7 @@ def test_a_whole_walk(tiny, progress, monkeypatch):
     assert "you said 2: right." in said and "x = [1, 2]" in said
     assert "raise NotImplementedError" in said and "return 2 * v" not in said
     assert "small" in said and "tiny.png" in said
+    assert "quick: smaller sizes" in said
     assert progress.lesson("tiny")["done"]
     assert "\x1b" not in said and max(map(len, said.splitlines())) <= 200
 
@@ -319,7 +320,7 @@ def test_a_step_taller_than_the_terminal_is_shown_in_pages(tiny, progress, monke
     pages = screen.getvalue().split("[1/4]")
     assert "Enter: more" in pages[1] and "Sentence 11" not in pages[0]
     assert "begun [1]" in pages[-2] and "begun [1]" not in "".join(pages[:-2])
-    assert all(page.count("\n") <= 16 for page in pages)  # a page, and what stands around it
+    assert all(page.count("\n") <= 17 for page in pages)  # a page, and what stands around it
     words = [f"Sentence {k}." for k in range(12)]
     assert [w for w in screen.getvalue().split("\n") if w.startswith("Sentence")] and all(
         screen.getvalue().count(w) == 1 for w in words)
