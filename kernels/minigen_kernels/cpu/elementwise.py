@@ -17,6 +17,7 @@ import numpy as np
 from .. import empty
 from .functions import exp, normal_cdf
 from .jit import jit
+from .jobs import call_helpers
 from .share import BLOCK, share
 from .simd import next_task, widest
 
@@ -76,6 +77,7 @@ def _is_tanh(approximate: str) -> bool:
 
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _gelu(tasks, x, y):
+    call_helpers(tasks)
     widest()
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
@@ -88,6 +90,7 @@ def _gelu(tasks, x, y):
 
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _gelu_backward(tasks, gy, x, gx):
+    call_helpers(tasks)
     widest()
     pdf0 = x.dtype.type(PDF0)
     start = next_task(tasks, 0) * BLOCK
@@ -101,6 +104,7 @@ def _gelu_backward(tasks, gy, x, gx):
 
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _gelu_tanh(tasks, x, y):
+    call_helpers(tasks)
     widest()
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
     start = next_task(tasks, 0) * BLOCK
@@ -114,6 +118,7 @@ def _gelu_tanh(tasks, x, y):
 
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _gelu_tanh_backward(tasks, gy, x, gx):
+    call_helpers(tasks)
     widest()
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
     three = x.dtype.type(3)
@@ -129,6 +134,7 @@ def _gelu_tanh_backward(tasks, gy, x, gx):
 
 @jit(nogil=True, error_model="numpy")
 def _leaky_relu(tasks, x, y, slope):
+    call_helpers(tasks)
     zero = x.dtype.type(0)
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
@@ -141,6 +147,7 @@ def _leaky_relu(tasks, x, y, slope):
 
 @jit(nogil=True, error_model="numpy")
 def _leaky_relu_backward(tasks, gy, x, gx, slope):
+    call_helpers(tasks)
     zero = x.dtype.type(0)
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:

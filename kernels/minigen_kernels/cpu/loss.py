@@ -13,6 +13,7 @@ import numpy as np
 from .. import empty
 from .functions import exp, maximum
 from .jit import jit
+from .jobs import call_helpers
 from .share import BLOCK, inner, share
 from .simd import next_task
 
@@ -55,6 +56,7 @@ def cross_entropy_backward_1_rows(g: Array, logits: Array, target: Array, lse: A
 
 @jit(nogil=True, error_model="numpy", fastmath=SUM)
 def _softmax(tasks, x, y):
+    call_helpers(tasks)
     rows, classes = x.shape
     step = max(1, BLOCK // max(classes, 1))
     first = next_task(tasks, 0) * step
@@ -74,6 +76,7 @@ def _softmax(tasks, x, y):
 
 @jit(nogil=True, error_model="numpy", fastmath=SUM)
 def _softmax_backward(tasks, gy, y, gx):
+    call_helpers(tasks)
     rows, classes = y.shape
     step = max(1, BLOCK // max(classes, 1))
     first = next_task(tasks, 0) * step
@@ -90,6 +93,7 @@ def _softmax_backward(tasks, gy, y, gx):
 
 @jit(nogil=True, error_model="numpy", fastmath=SUM)
 def _cross_entropy(tasks, x, target, loss, lse):
+    call_helpers(tasks)
     rows, classes = x.shape
     step = max(1, BLOCK // max(classes, 1))
     first = next_task(tasks, 0) * step
@@ -108,6 +112,7 @@ def _cross_entropy(tasks, x, target, loss, lse):
 
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _cross_entropy_backward(tasks, g, x, target, lse, gx):
+    call_helpers(tasks)
     rows, classes = x.shape
     step = max(1, BLOCK // max(classes, 1))
     first = next_task(tasks, 0) * step

@@ -21,10 +21,12 @@ from .. import empty
 from .attention import _like, _ready, _scale, _split_mask, _starts, attention_1_tiled
 from .functions import exp, maximum
 from .jit import intrinsic, jit
+from .jobs import call_helpers
 from .share import share
 from .simd import I32, I64, _Code, next_task, vector_width, widest
 
 Array = np.ndarray
+TASKS = 32  # or fewer: more of them would be fetched one after another, and write to shared lines
 SUM = {"reassoc", "contract"}  # lets a sum be split over vector lanes; NaN and inf stay right
 
 
@@ -224,33 +226,36 @@ def _average(typing_context, width, p, share, v, at, row, columns, m, out, to, s
 
 @jit(nogil=True, error_model="numpy", fastmath=SUM)
 def _one_query(tasks, width, sizes, q_, k_, v_, allowed, bias, scale, out_, lse):
-    """A task: the query of one batch element. q_, k_, v_ and out_ are what _rows() gives."""
+    """A task: a few batch elements in a row. q_, k_, v_ and out_ are what _rows() gives."""
+    call_helpers(tasks)
     widest()
     batch, keys, d, dv = sizes
     (q, q_at, _), (k, k_at, k_row), (v, v_at, v_row), (out, out_at, _) = q_, k_, v_, out_
     query, s = np.empty(d, q.dtype), np.empty(keys + len(width) * 8 // q.itemsize, q.dtype)
     zero, one, size = q.dtype.type(0), q.dtype.type(1), q.dtype.type(scale)
-    b = next_task(tasks, 0)
-    while b < batch:
-        for c in range(d):
-            query[c] = q[q_at[b] + c] * size
-        _scores(width, query, k, k_at[b], k_row, d, keys, s, v, v_at[b], v_row)
-        for j in range(keys if allowed.size > 0 else 0):
-            if allowed[min(b, allowed.shape[0] - 1), 0, j] == 0:
-                s[j] = -math.inf
-        for j in range(keys if bias.size > 0 else 0):
-            s[j] += bias[min(b, bias.shape[0] - 1), 0, j]
-        top = s[0]
-        for j in range(1, keys):
-            top = maximum(top, s[j])
-        base, total = zero if top == -math.inf else top, zero
-        for j in range(keys):
-            s[j] = exp(s[j] - base)
-        for j in range(keys):
-            total += s[j]
-        # A query that may attend to nothing has only weights of 0, and their sum is 0.
-        lse[b] = base + math.log(total) if total != 0 else -math.inf
-        part = one / total if total != 0 else zero
-        now, b = b, next_task(tasks, 0)
-        soon = k_at[min(b, batch - 1)]
-        _average(width, s, part, v, v_at[now], v_row, dv, keys, out, out_at[now], k, soon, k_row)
+    step = (batch + TASKS - 1) // TASKS
+    first = next_task(tasks, 0) * step
+    while first < batch:
+        for b in range(first, min(batch, first + step)):
+            for c in range(d):
+                query[c] = q[q_at[b] + c] * size
+            _scores(width, query, k, k_at[b], k_row, d, keys, s, v, v_at[b], v_row)
+            for j in range(keys if allowed.size > 0 else 0):
+                if allowed[min(b, allowed.shape[0] - 1), 0, j] == 0:
+                    s[j] = -math.inf
+            for j in range(keys if bias.size > 0 else 0):
+                s[j] += bias[min(b, bias.shape[0] - 1), 0, j]
+            top = s[0]
+            for j in range(1, keys):
+                top = maximum(top, s[j])
+            base, total = zero if top == -math.inf else top, zero
+            for j in range(keys):
+                s[j] = exp(s[j] - base)
+            for j in range(keys):
+                total += s[j]
+            # A query that may attend to nothing has only weights of 0, and their sum is 0.
+            lse[b] = base + math.log(total) if total != 0 else -math.inf
+            part = one / total if total != 0 else zero
+            soon = k_at[min(b + 1, batch - 1)]
+            _average(width, s, part, v, v_at[b], v_row, dv, keys, out, out_at[b], k, soon, k_row)
+        first = next_task(tasks, 0) * step

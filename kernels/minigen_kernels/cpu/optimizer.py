@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .jit import jit
+from .jobs import call_helpers
 from .share import BLOCK, share
 from .simd import next_task
 
@@ -54,6 +55,7 @@ def adam_1_fused(
 
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _adam(tasks, params, g, m, v, keep, decay, rate, root, one_beta1, beta2, one_beta2, eps):
+    call_helpers(tasks)
     start = next_task(tasks, 0) * BLOCK
     while start < params.size:
         p, slopes = params[start : start + BLOCK], g[start : start + BLOCK]

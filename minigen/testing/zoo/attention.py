@@ -108,8 +108,8 @@ BUGS = [
     Bug(
         "a-query-alone-takes-the-next-one-s-values",
         ONE_QUERY,
-        "_average(width, s, part, v, v_at[now]",
-        "_average(width, s, part, v, v_at[min(b, batch - 1)]",
+        "_average(width, s, part, v, v_at[b]",
+        "_average(width, s, part, v, v_at[min(b + 1, batch - 1)]",
         (KERNELS + " -k one_query",),
     ),
     Bug(
