@@ -41,7 +41,7 @@ def product(
     a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, bias: Any = None
 ) -> Any:
     """a · b (+ bias) as arrays, by the gemm kernel in float32 and float64."""
-    if a.dtype not in (np.float32, np.float64):
+    if a.dtype.char not in "fd":
         a = a.swapaxes(-1, -2) if transpose_a else a
         c = namespace_of(a).matmul(a, b.swapaxes(-1, -2) if transpose_b else b)
         return c if bias is None else c + bias
