@@ -17,6 +17,7 @@ import numpy as np
 from .. import empty
 from .functions import exp, normal_cdf
 from .jit import jit
+from .jobs import call_helpers
 from .share import BLOCK, SMALL, share
 from .simd import next_task, widest
 
@@ -91,6 +92,7 @@ def _is_tanh(approximate: str) -> bool:
 
 @jit(nogil=True, fastmath={"contract"})
 def _gelu(tasks, x, y):
+    call_helpers(tasks)
     widest()
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
@@ -103,6 +105,7 @@ def _gelu(tasks, x, y):
 
 @jit(nogil=True, fastmath={"contract"})
 def _gelu_backward(tasks, gy, x, gx):
+    call_helpers(tasks)
     widest()
     pdf0 = x.dtype.type(PDF0)
     start = next_task(tasks, 0) * BLOCK
@@ -116,6 +119,7 @@ def _gelu_backward(tasks, gy, x, gx):
 
 @jit(nogil=True, fastmath={"contract"})
 def _gelu_tanh(tasks, x, y):
+    call_helpers(tasks)
     widest()
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
     start = next_task(tasks, 0) * BLOCK
@@ -129,6 +133,7 @@ def _gelu_tanh(tasks, x, y):
 
 @jit(nogil=True, fastmath={"contract"})
 def _gelu_tanh_backward(tasks, gy, x, gx):
+    call_helpers(tasks)
     widest()
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
     three = x.dtype.type(3)
@@ -144,6 +149,7 @@ def _gelu_tanh_backward(tasks, gy, x, gx):
 
 @jit(nogil=True)
 def _leaky_relu(tasks, x, y, slope):
+    call_helpers(tasks)
     zero = x.dtype.type(0)
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
@@ -156,6 +162,7 @@ def _leaky_relu(tasks, x, y, slope):
 
 @jit(nogil=True)
 def _leaky_relu_backward(tasks, gy, x, gx, slope):
+    call_helpers(tasks)
     zero = x.dtype.type(0)
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
@@ -171,6 +178,7 @@ def _leaky_relu_backward(tasks, gy, x, gx, slope):
 
 @jit(nogil=True)
 def _add(tasks, x, y, z):
+    call_helpers(tasks)
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
         a, b, c = x[start : start + BLOCK], y[start : start + BLOCK], z[start : start + BLOCK]
@@ -181,6 +189,7 @@ def _add(tasks, x, y, z):
 
 @jit(nogil=True)
 def _add_row(tasks, x, row, z):
+    call_helpers(tasks)
     n = row.size
     step = max(1, BLOCK // n) * n
     start = next_task(tasks, 0) * step

@@ -14,6 +14,7 @@ from .. import empty
 from .channels import largest, sum_of_exp
 from .functions import exp, log64, maximum
 from .jit import jit
+from .jobs import call_helpers
 from .share import BLOCK, inner, share
 from .simd import next_task, vector_width, widest
 
@@ -57,6 +58,7 @@ def cross_entropy_backward_1_rows(g: Array, logits: Array, target: Array, lse: A
 
 @jit(nogil=True, fastmath=SUM)
 def _softmax(tasks, x, y):
+    call_helpers(tasks)
     rows, classes = x.shape
     step = max(1, BLOCK // max(classes, 1))
     first = next_task(tasks, 0) * step
@@ -76,6 +78,7 @@ def _softmax(tasks, x, y):
 
 @jit(nogil=True, fastmath=SUM)
 def _softmax_backward(tasks, gy, y, gx):
+    call_helpers(tasks)
     rows, classes = y.shape
     step = max(1, BLOCK // max(classes, 1))
     first = next_task(tasks, 0) * step
@@ -92,6 +95,7 @@ def _softmax_backward(tasks, gy, y, gx):
 
 @jit(nogil=True)
 def _cross_entropy(tasks, width, x, target, totals, loss, lse):
+    call_helpers(tasks)
     rows, classes = x.shape
     flat = x.reshape(-1)
     step = max(1, BLOCK // max(classes, 1))
@@ -120,6 +124,7 @@ def _log(x):
 
 @jit(nogil=True, fastmath={"contract"})
 def _cross_entropy_backward(tasks, g, x, target, lse, gx):
+    call_helpers(tasks)
     rows, classes = x.shape
     step = max(1, BLOCK // max(classes, 1))
     first = next_task(tasks, 0) * step

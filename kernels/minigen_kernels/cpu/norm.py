@@ -15,6 +15,7 @@ import numpy as np
 from .. import empty
 from .channels import moments_about, pull_about, scale_about, slopes_about, sum_about
 from .jit import jit
+from .jobs import call_helpers
 from .share import BLOCK, inner, share
 from .simd import next_task, vector_width
 
@@ -110,6 +111,7 @@ def _affine(weight: Array | None, bias: Array | None, n: int, dtype) -> tuple[Ar
 
 @jit(nogil=True, fastmath=SUM)
 def _layer_norm(tasks, x, weight, bias, eps, y, mean, rstd):
+    call_helpers(tasks)
     rows, width = x.shape
     step = max(1, BLOCK // max(width, 1))
     first = next_task(tasks, 0) * step
@@ -132,6 +134,7 @@ def _layer_norm(tasks, x, weight, bias, eps, y, mean, rstd):
 
 @jit(nogil=True, fastmath=DIFFERENCE)
 def _layer_norm_backward(tasks, gy, x, weight, mean, rstd, gx, sums):
+    call_helpers(tasks)
     rows, width = x.shape
     parts = sums.shape[0]
     part = next_task(tasks, 0)
@@ -155,6 +158,7 @@ def _layer_norm_backward(tasks, gy, x, weight, mean, rstd, gx, sums):
 
 @jit(nogil=True, fastmath=SUM)
 def _batch_norm_short(tasks, x, weight, bias, eps, y, mean, var):
+    call_helpers(tasks)
     batch, channels, length = x.shape
     count = max(batch * length, 1)
     c = next_task(tasks, 0)
@@ -179,6 +183,7 @@ def _batch_norm_short(tasks, x, weight, bias, eps, y, mean, var):
 
 @jit(nogil=True, fastmath=SUM)
 def _batch_norm_backward_short(tasks, gy, x, weight, mean, var, eps, gx, gw, gb):
+    call_helpers(tasks)
     batch, channels, length = x.shape
     count = max(batch * length, 1)
     c = next_task(tasks, 0)
@@ -202,6 +207,7 @@ def _batch_norm_backward_short(tasks, gy, x, weight, mean, var, eps, gx, gw, gb)
 
 @jit(nogil=True)
 def _batch_norm(tasks, width, shape, x, weight, bias, eps, y, mean, var):
+    call_helpers(tasks)
     batch, channels, length = shape
     count, skip, number = max(batch * length, 1), channels * length, x.dtype.type
     c = next_task(tasks, 0)
@@ -224,6 +230,7 @@ def _batch_norm(tasks, width, shape, x, weight, bias, eps, y, mean, var):
 
 @jit(nogil=True)
 def _batch_norm_backward(tasks, width, shape, gy, x, weight, mean, var, eps, gx, gw, gb):
+    call_helpers(tasks)
     batch, channels, length = shape
     count, skip, number = max(batch * length, 1), channels * length, x.dtype.type
     c = next_task(tasks, 0)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .jit import jit
+from .jobs import call_helpers
 from .share import BLOCK, share
 from .simd import next_task
 
@@ -61,6 +62,7 @@ def adam_1_fused(
 @jit(nogil=True, fastmath={"contract"})
 def _adam(tasks, params, grads, ms, vs, keep, decay, rate, root, one_beta1, beta2, one_beta2, eps):
     """A task: a block of one of the tensors, counted through all of them."""
+    call_helpers(tasks)
     task, before, t = next_task(tasks, 0), 0, 0
     while t < TENSORS:
         blocks = (params[t].size + BLOCK - 1) // BLOCK

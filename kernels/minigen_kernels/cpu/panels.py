@@ -19,6 +19,7 @@ from numba import types
 
 from .. import CACHE_LINE, LARGE, empty
 from .jit import intrinsic, jit
+from .jobs import COUNTERS, call_helpers
 from .lanes import multiply_into, transpose_block
 from .share import inner
 from .simd import I64, VECTORS, Width, _Code, _rows, next_task, tile_shape
@@ -37,7 +38,7 @@ MOST_TASKS = 4  # for each thread, down and across
 # What costs as much as so many tiles: to pack a panel, to begin a task; and what a thread that
 # comes late costs, as a share of a round.
 READ_A, PACK_A, PACK_B, START, LATE = 0.6, 1.0, 1.5, 0.2, 0.1
-SMALL = 100_000  # multiplications that are done before a second thread has woken up
+SMALL = 1_500_000  # multiplications for which the matrices are not worth another core's caches
 
 # What the entries of Layout.sizes are.
 M, N, DEPTH, K_BLOCK, ROW_BLOCK, ROW_BLOCKS, COLUMN_BLOCK_, COLUMN_BLOCKS, TASKS = range(9)
@@ -74,18 +75,20 @@ def multiply(
     column of B), and of the depth. One of the last two is 1.
     """
     threads = get_threads()
-    aligned = b.nbytes < LARGE or b.ctypes.data % CACHE_LINE == 0
+    aligned = b.nbytes < LARGE or b.__array_interface__["data"][0] % CACHE_LINE == 0
     p = _layout(c.shape, depth, a_strides, b_strides, aligned, width, c.dtype, threads)
     start = p.zeros
     if bias is not None:
-        start = np.zeros_like(p.zeros)
-        start[: bias.size] = bias
+        start = np.ascontiguousarray(bias)
+        if bias.size < p.zeros.size:
+            start = np.zeros(p.zeros.shape, c.dtype)
+            start[: bias.size] = bias
     arguments = (
-        *(np.zeros(2, np.int64), width, a, b, c.reshape(-1), start),
+        *(width, a, b, c.reshape(-1), start),
         *(_scratch(p.scratch, c.dtype), p.sizes, p.a_lines, p.b_lines, p.ramp),
     )
     if p.small:
-        _work(*arguments)
+        _work(np.zeros(COUNTERS, np.int64), *arguments)
     else:
         on_all_threads(_work, *arguments)
 
@@ -418,6 +421,7 @@ def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramp):
 @jit(nogil=True)
 def _work(counters, width, a, b, c, start, scratch, sizes, a_lines, b_lines, ramp):
     """Fetch tasks until there are none; each thread that comes takes a scratch of its own."""
+    call_helpers(counters)
     at = next_task(counters, 1) * sizes[SCRATCH]
     task = next_task(counters, 0)
     while task < sizes[TASKS]:
