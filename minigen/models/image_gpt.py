@@ -169,7 +169,7 @@ class Cache:
         self.kv: Any = None  # (2, B, heads, length, d), of which t pixels are filled in
 
     def extended(self, kv: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, heads, t, d), those of the next pixel, (2, B, heads, 1, d), last."""
+        """All keys, all values (B, heads, t, d), the next pixel's (2, B, heads, 1, d) behind."""
         new = kv.data
         if self.t == 0:
             self.kv = empty((*new.shape[:3], self.length, new.shape[4]), new.dtype, new)
