@@ -254,17 +254,16 @@ def repeated(x: Any, shape: tuple[int, ...]) -> Any:
 
 def summed(x: Any, axes: tuple[int, ...], keepdims: bool = False) -> Any:
     """Σ x over some axes of an array; by a kernel over the first ones, as a bias's slope is."""
-    n = len(axes)
-    if (
-        n in (0, x.ndim)
-        or sorted(axes) != list(range(n))
-        or x.dtype.char not in "fd"
-        or not x.flags.c_contiguous
-    ):
+    n = 0  # of the axes, that are the array's first
+    while n in axes:
+        n += 1
+    if n in (0, x.ndim) or x.dtype.char not in "fd" or not x.flags.c_contiguous:
         return x.sum(axis=axes, keepdims=keepdims)
     lead, rest = x.shape[:n], x.shape[n:]
-    y = backend_of(x).column_sums(x.reshape((tape.numel(lead), tape.numel(rest))))
-    return y.reshape((*[1] * n, *rest) if keepdims else rest)
+    y = backend_of(x).column_sums(x.reshape((tape.numel(lead), tape.numel(rest)))).reshape(rest)
+    if len(axes) > n:  # of a picture's channels: the pixels of all pictures together
+        y = y.sum(axis=tuple([a - n for a in axes if a >= n]), keepdims=keepdims)
+    return y.reshape((*[1] * n, *y.shape)) if keepdims else y
 
 
 def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:

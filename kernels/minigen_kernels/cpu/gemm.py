@@ -14,10 +14,12 @@ from .. import empty, geometry
 from .jit import jit
 from .jobs import call_helpers
 from .panels import multiply
-from .simd import next_task, vector_width
+from .share import BLOCK, share
+from .simd import next_task, vector_width, widest
 from .threads import on_all_threads
 
 Array = np.ndarray
+SUM = {"reassoc", "contract"}  # lets a sum be split over vector lanes; NaN and inf stay right
 
 
 def gemm_1_loops(a, b, transpose_a=False, transpose_b=False, bias=None) -> Array:
@@ -41,11 +43,33 @@ def gemm_3_vectors(a, b, transpose_a=False, transpose_b=False, bias=None) -> Arr
     b, b_turned = _flat(b, transpose_b)
     a_batch = 0 if a.size == m * depth else m * depth
     b_batch = 0 if b.size == depth * n else depth * n
+    if n == 1 and not (a_turned and m > 1):
+        start = c.dtype.type(0 if bias is None else bias[0])
+        share(_dots, c.size * depth, a, b, a_batch, b_batch, m, depth, start, c.reshape(-1))
+        return c
     a_strides = (a_batch, 1, m) if a_turned else (a_batch, depth, 1)
     b_strides = (b_batch, depth, 1) if b_turned else (b_batch, 1, n)
     c_flat = c.reshape(c.size // (m * n), m, n)
     multiply(a, b, c_flat, a_strides, b_strides, depth, bias, vector_width())
     return c
+
+
+@jit(nogil=True, fastmath=SUM)
+def _dots(tasks, a, b, a_batch, b_batch, m, depth, start, c):
+    """c[s·m + i] = start + Σ_k a[s; i, k] · b[s; k]: a tile would fill one of its columns."""
+    call_helpers(tasks)
+    widest()
+    step = max(1, BLOCK // depth)
+    first = next_task(tasks, 0) * step
+    while first < c.size:
+        for r in range(first, min(c.size, first + step)):
+            x = a[r // m * a_batch + r % m * depth :]
+            y = b[r // m * b_batch :]
+            total = c.dtype.type(0)
+            for k in range(depth):
+                total += x[k] * y[k]
+            c[r] = start + total
+        first = next_task(tasks, 0) * step
 
 
 def _flat(x: Array, transpose: bool) -> tuple[Array, bool]:
