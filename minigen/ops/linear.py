@@ -10,6 +10,7 @@ from minigen_kernels import backend_of, namespace_of
 
 from ..function import Function
 from ..tensor import Tensor
+from .activated import Activated, Activation, activation_of
 from .operands import operands
 
 __all__ = ["linear", "matmul"]
@@ -106,10 +107,29 @@ class Linear(Function):
         return (gx, gw, *[gy.sum(0) if self.needs(2) else None for _ in b])
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+class LinearActivated(Activated, Linear):
+    """y = f(x · wᵀ + b)"""
+
+    name, product = "linear", "gemm"
+
+    def compute(self, kernel: Any, x: Any, w: Any, b: Any = None, **finish: Any) -> Any:
+        return kernel(x, w, False, True, b, **finish)
+
+    def plain(self) -> Function:
+        return Linear()
+
+
+def linear(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    activation: Activation | None = None,
+) -> Tensor:
     """y[..., o] = Σ_i x[..., i] · w[o,i] + b[o]
 
     input (..., in), weight (out, in) or (in,), bias (out,) or none; the result is (..., out).
+    activation: f of f(y), by the same kernel on a GPU; as in conv2d.
     """
     x, w = operands(input, weight)
     if w.ndim not in (1, 2) or not x.ndim or x.shape[-1] != w.shape[-1]:
@@ -124,10 +144,14 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     rows = x if x.ndim == 2 else x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
     w = w if w.ndim == 2 else w.reshape((1, w.shape[0]))
+    if activation is None:
+        op: Function = Linear()
+    else:
+        op = LinearActivated().named(activation_of("linear", activation))
     if bias is None:
-        y = Linear()(rows, w)
+        y = op(rows, w)
     else:
         rows, b = operands(rows, bias)
-        y = Linear()(rows, w, b.reshape(w.shape[:1]))
+        y = op(rows, w, b.reshape(w.shape[:1]))
     shape = (*input.shape[:-1], *features)
     return y if y.shape == shape else y.reshape(shape)

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minigen_kernels import PRODUCTS, backend_of, cuda, emulator, use
-from minigen_kernels.cuda import LADDERS, TENSOR_CORES, conv, gemm
+from minigen_kernels import ACTIVATED, PRODUCTS, backend_of, cuda, emulator, reference, use
+from minigen_kernels.activations import ACTIVATIONS
+from minigen_kernels.cuda import LADDERS, TENSOR_CORES, activation, conv, gemm
+from minigen_kernels.cuda.activation import NOTHING
 
 from tests.kernels.cuda_ladder import SEEDS, fill_new_arrays_with_garbage
+from tests.kernels.ladder import close
 from tests.kernels.needs import GXX
 from tests.kernels.tensor_cores import BITS, SOURCES, bound, broken_copy, products_agree, rounded
 from tests.kernels.test_conv import arrays_for, cases, left_over
@@ -24,11 +27,12 @@ SWIZZLE = "((word / 4) ^ (row / (32 / WORDS) % (WORDS / 4)))"
 PRODUCT = Path(__file__).parent / "emulated" / "product.cu"
 BF16_ARRAYS = SOURCES / "gemm_bf16.cu"
 LAYOUTS = ["nn", "nt", "tn", "tt"]
+WITH_ACTIVATED = {*PRODUCTS, *(f"{name}_activated" for name in ACTIVATED)}
 
 
 @pytest.fixture(autouse=True)
 def garbage(monkeypatch):
-    fill_new_arrays_with_garbage(monkeypatch, gemm, conv)
+    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, activation)
 
 
 @given(SEEDS, KINDS, products(st.sampled_from([13, 17, 31, 33])))
@@ -114,6 +118,9 @@ CALLS = {
     "conv2d": lambda f, t: f(*t((1, 2, 4, 3), (3, 2, 2, 2))),
     "conv_transpose2d": lambda f, t: f(*t((1, 3, 4, 3), (3, 2, 2, 2))),
     "conv2d_weight": lambda f, t: f(*t((1, 2, 4, 3), (1, 3, 3, 2)), (2, 2)),
+    "gemm_activated": lambda f, t: f(*t((5, 7), (7, 3))),
+    "conv2d_activated": lambda f, t: f(*t((1, 2, 4, 3), (3, 2, 2, 2))),
+    "conv_transpose2d_activated": lambda f, t: f(*t((1, 3, 4, 3), (3, 2, 2, 2))),
     "attention": lambda f, t: f(*t((1, 4, 3), (1, 5, 3), (1, 5, 2)))[0],
     "attention_backward": lambda f, t: f(
         *t((1, 4, 2), (1, 4, 3), (1, 5, 3), (1, 5, 2), (1, 4, 2), (1, 4))
@@ -232,7 +239,7 @@ def test_convolutions_in_three_parts():
 
 def test_what_three_products_stand_for():
     """Attention has none of them, and is computed in float32; float64 is never split."""
-    assert set(PRODUCTS) - set(TENSOR_CORES["tf32x3"]) == {"attention", "attention_backward"}
+    assert WITH_ACTIVATED - set(TENSOR_CORES["tf32x3"]) == {"attention", "attention_backward"}
     x = np.eye(3, dtype=np.float32)
     with use(backend="emulator", precision="tf32x3"):
         assert backend_of(x).gemm is gemm.gemm_3_tf32x3
@@ -242,6 +249,28 @@ def test_what_three_products_stand_for():
         given = CALLS[name](kernel, lambda *shapes: [v.astype(float) for v in normal(*shapes)])
         same = CALLS[name](plain, lambda *shapes: [v.astype(float) for v in normal(*shapes)])
         np.testing.assert_array_equal(given, same)
+
+
+# ---------------------------------------------------------------- an activation at the end
+@pytest.mark.parametrize("precision", [*BITS, "tf32x3"])
+@pytest.mark.parametrize("name", ACTIVATED)
+def test_an_activation_at_the_end_is_given_what_the_product_gives(name, precision):
+    """The product's own bits go into it, are kept where they are asked for, and come out as f."""
+    arrays = normal((2, 5, 9, 11), (5, 66, 3, 3) if name == "conv_transpose2d" else (66, 5, 3, 3))
+    if name == "gemm":
+        arrays = normal((2, 65, 33), (33, 70))
+    plain = TENSOR_CORES[precision][name]
+    kernel = TENSOR_CORES[precision][f"{name}_activated"]
+    bias = normal((70 if name == "gemm" else 66,))[0]
+    with cuda.emulation(check=True, seed=4):
+        expected = plain(*arrays, bias=bias)
+    for seed, f in enumerate(ACTIVATIONS):
+        how = {"bias": bias, "activation": f, "slope": 0.25}
+        with cuda.emulation(check=True, seed=seed):
+            y, before = kernel(*arrays, **how, keep=True)
+            np.testing.assert_array_equal(kernel(*arrays, **how), y)
+        np.testing.assert_array_equal(before, expected)
+        close(y, reference.activated(expected, f, 0.25), 1, f"{name} {f}")
 
 
 # ---------------------------------------------------------------- use(precision=...)
@@ -272,7 +301,7 @@ def test_every_product_has_one_and_each_is_compared_with_the_formula():
     here = Path(__file__)
     text = here.read_text() + here.with_name("test_cuda_tensor_attention.py").read_text()
     for precision in BITS:
-        assert set(TENSOR_CORES[precision]) == set(PRODUCTS) == set(CALLS)
+        assert set(TENSOR_CORES[precision]) == WITH_ACTIVATED == set(CALLS)
     for name in PRODUCTS:
         assert f'products_agree("{name}"' in text or f'[precision]["{name}"](' in text
     assert TENSOR_CORES["float32"] == {}
@@ -289,7 +318,8 @@ def run_gemm(source=SOURCES / "gemm_tensor.cu", layout="nn", precision="bf16", s
     if module.count:
         module.reset_counts()
     kernel = getattr(module, f"gemm_3_tensor_{layout}_{precision}")
-    kernel[(-(-size // 64), -(-size // 64)), 128](left, right, None, c, size, size, size, at, bt)
+    grid, end = (-(-size // 64), -(-size // 64)), (None, NOTHING.struct(c))
+    kernel[grid, 128](left, right, None, c, size, size, size, at, bt, *end)
     return module, c, rounded(a, precision) @ rounded(b, precision)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import empty, geometry
+from .activation import NOTHING, Finish
 from .launch import MOST_BLOCKS, Kernel, float64_by, launch, packed, suffix, tiles
 
 MATRIX = np.dtype([("batch", "i8"), ("row", "i4"), ("column", "i4")])
@@ -48,9 +49,47 @@ def gemm_3_bf16(a, b, transpose_a=False, transpose_b=False, bias=None):
     return _gemm(TENSOR, "bf16", a, b, transpose_a, transpose_b, bias)
 
 
+def gemm_activated_1_tile(
+    a, b, transpose_a=False, transpose_b=False, bias=None, activation="relu", slope=0.0, keep=False
+):
+    """c = f(a·b + bias): f is applied to each sum while it is in a register."""
+    how = transpose_a, transpose_b, bias, Finish(activation, slope, keep)
+    return _gemm(TILE, suffix("gemm_activated", a, b), a, b, *how)
+
+
+def gemm_activated_2_registers(
+    a, b, transpose_a=False, transpose_b=False, bias=None, activation="relu", slope=0.0, keep=False
+):
+    """c = f(a·b + bias): f is applied to the sums while they are in registers."""
+    how = transpose_a, transpose_b, bias, Finish(activation, slope, keep)
+    return _gemm(REGISTERS, suffix("gemm_activated", a, b), a, b, *how)
+
+
+def _activated_gemm(precision: str) -> Any:
+    """gemm by tensor cores with an activation at its end, in this precision."""
+
+    @float64_by(gemm_activated_2_registers)
+    def kernel(
+        a, b, transpose_a=False, transpose_b=False, bias=None, activation="relu", slope=0.0,
+        keep=False,
+    ):  # fmt: skip
+        suffix("gemm_activated", a, b)
+        how = transpose_a, transpose_b, bias, Finish(activation, slope, keep)
+        return _gemm(TENSOR, precision, a, b, *how)
+
+    kernel.__name__ = f"gemm_activated_3_{precision}"
+    return kernel
+
+
+gemm_activated_3_tf32 = _activated_gemm("tf32")
+gemm_activated_3_tf32x3 = _activated_gemm("tf32x3")
+gemm_activated_3_bf16 = _activated_gemm("bf16")
+
+
 def _gemm(
-    kernel: Kernel, ending: str, a: Any, b: Any, transpose_a: bool, transpose_b: bool, bias: Any
-) -> Any:
+    kernel: Kernel, ending: str, a: Any, b: Any, transpose_a: bool, transpose_b: bool, bias: Any,
+    finish: Finish = NOTHING,
+) -> Any:  # fmt: skip
     batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
     c = empty((*batch, m, n), a.dtype, like=a)
     a, flip_a = _stored(a, transpose_a)
@@ -58,11 +97,13 @@ def _gemm(
     bias = None if bias is None else packed(bias.astype(c.dtype, copy=False))
     # From rung 2 on there is a variant for each way in which the operands may lie.
     layout = "" if kernel is TILE else f"_{'t' if flip_a else 'n'}{'t' if flip_b else 'n'}"
+    before, f = finish.before(c), finish.struct(c)
     if not c.size:
-        return c
+        return (c, before) if finish.keep else c
     count = int(np.prod(batch, dtype=int))
     # Not -1: with no terms to add up, a and b are empty, and c is the bias.
-    parts = [x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:]) for x in (a, b, c)]
+    parts = [_flat(x) for x in (a, b, c)]
+    kept = None if before is None else _flat(before)
     for start in range(0, count, MOST_BLOCKS):
         rows = slice(start, start + MOST_BLOCKS)
         one_a, one_b, one_c = (x if len(x) == 1 else x[rows] for x in parts)
@@ -70,8 +111,14 @@ def _gemm(
         launch(
             kernel.source, f"{kernel.name}{layout}_{ending}", grid, kernel.threads,
             one_a, one_b, bias, one_c, m, n, depth, _matrix(one_a, flip_a), _matrix(one_b, flip_b),
+            None if kept is None else kept[rows], f,
         )
-    return c
+    return (c, before) if finish.keep else c
+
+
+def _flat(x: Any) -> Any:
+    """The array with one axis for its batch."""
+    return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
 
 
 def _stored(x: Any, transpose: bool) -> tuple[Any, bool]:
