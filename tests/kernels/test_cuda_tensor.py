@@ -14,6 +14,8 @@ from minigen_kernels.activations import ACTIVATIONS
 from minigen_kernels.cuda import LADDERS, TENSOR_CORES, activation, conv, gemm
 from minigen_kernels.cuda.activation import NOTHING
 
+from minigen import Tensor
+from minigen import functional as F
 from tests.kernels.cuda_ladder import SEEDS, fill_new_arrays_with_garbage
 from tests.kernels.ladder import close
 from tests.kernels.needs import GXX
@@ -386,9 +388,6 @@ def test_wrong_rounding_and_wrong_places_are_seen(tmp_path, precision, right, wr
 
 
 # ---------------------------------------------------------------- arrays of bfloat16
-STAGE_BYTES = 2 * 64 * 64 * 2
-
-
 def gemm_bf16(m, n, k, source=BF16_ARRAYS, **how):
     """(module, C, C in float64) of one product of random bfloat16 matrices."""
     rng = np.random.default_rng(k)
@@ -397,7 +396,8 @@ def gemm_bf16(m, n, k, source=BF16_ARRAYS, **how):
     module = emulator.load(source, **how)
     grid = -(-n // 64), -(-m // 64)
     stored = [(x.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16) for x in (a, b)]
-    module.gemm_3_tensor_bf16[grid, 128, 3 * STAGE_BYTES](*stored, c, m, n, k)
+    end = np.int64(0), np.int64(0), None, NOTHING.struct(c)
+    module.gemm_4_pipeline[grid, 128, gemm.STAGES_BYTES](*stored, None, c, m, n, k, *end)
     return module, c, a @ b.T
 
 
@@ -419,6 +419,78 @@ def test_gemm_of_bfloat16_arrays_has_no_bank_conflict():
     loads = [s for s in module.counts() if s.space == "global" and s.operation == "read"]
     assert sum(s.transactions for s in loads) == 2 * 64 * 256 * 2 // 32
     assert all(s.extra == 0 for s in loads)
+
+
+@pytest.fixture
+def every_product_is_large(monkeypatch):
+    monkeypatch.setattr(gemm, "LEAST_ROUNDED", 1)
+
+
+@given(SEEDS, products(st.sampled_from([13, 17, 31, 33])))
+def test_gemm_of_factors_that_are_rounded_beforehand(seed, product):
+    a, b, options = in_type(np.float32, *product)
+    terms = a.shape[-2 if options["transpose_a"] else -1]
+    before, gemm.LEAST_ROUNDED = gemm.LEAST_ROUNDED, 1
+    try:
+        products_agree("gemm", "bf16", seed, a, b, terms=terms, **options)
+    finally:
+        gemm.LEAST_ROUNDED = before
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.usefixtures("every_product_is_large")
+def test_rounded_beforehand_or_on_the_way_is_one_product(layout):
+    """Several tiles and steps: what differs is the order of the terms of each sum."""
+    m, k, n = 65, 131, 130
+    a, b, bias = normal((m, k), (k, n), (n,))
+    arguments = stored(a, b, layout)
+    with cuda.emulation(check=True, seed=5):
+        c = gemm.gemm_4_bf16(*arguments, bias)
+        other = gemm.gemm_3_bf16(*arguments, bias)
+    exact = rounded(a, "bf16") @ rounded(b, "bf16") + bias
+    assert np.linalg.norm(c - exact) <= 1e-6 * np.linalg.norm(exact)
+    sizes = np.abs(a).astype(np.float64) @ np.abs(b)
+    assert (np.abs(c - other) <= 2 * (k + 8) * 2.0**-23 * sizes).all()
+
+
+@pytest.mark.usefixtures("every_product_is_large")
+def test_an_activation_at_the_end_of_a_product_of_bfloat16_arrays():
+    a, b, bias = normal((2, 65, 33), (33, 70), (70,))
+    with cuda.emulation(check=True, seed=4):
+        expected = gemm.gemm_4_bf16(a, b, bias=bias)
+        for f in ACTIVATIONS:
+            how = {"bias": bias, "activation": f, "slope": 0.25}
+            y, before = gemm.gemm_activated_4_bf16(a, b, **how, keep=True)
+            np.testing.assert_array_equal(before, expected)
+            close(y, reference.activated(expected, f, 0.25), 1, f)
+
+
+@pytest.mark.parametrize("n, kernels", [
+    (511, ["gemm_3_tensor_nt_bf16"]), (512, ["round_n", "round_n", "gemm_4_pipeline"]),
+])  # fmt: skip
+def test_a_large_product_of_a_layer_is_rounded_beforehand(monkeypatch, n, kernels):
+    """As training in bfloat16 asks for it, by use(precision="bf16"). Nothing is computed here."""
+    seen: list[str] = []
+    monkeypatch.setattr(gemm, "launch", lambda source, kernel, *a, **options: seen.append(kernel))
+    x, w = (Tensor(np.zeros(s, np.float32)) for s in ((512, 8), (n, 8)))
+    with use(backend="emulator", precision="bf16"):
+        F.linear(x, w)
+    assert seen == kernels
+
+
+@pytest.mark.parametrize("name, grid", [("round_n", 8), ("round_t", (2, 2))])
+def test_rounding_beforehand_moves_what_it_must(name, grid):
+    """Each number is read once and written once, in whole sectors, and no bank is asked twice."""
+    x = normal((64, 64))[0]
+    to = np.zeros((64, 64), np.uint16)
+    module = emulator.load(SOURCES / "round.cu", count=True)
+    module.reset_counts()
+    getattr(module, name)[grid, 256](x, to, 64, 64, 64)
+    exact = rounded(x if name == "round_n" else x.T, "bf16")
+    np.testing.assert_array_equal((to.astype(np.uint32) << 16).view(np.float32), exact)
+    assert all(s.extra == 0 for s in module.counts())
+    moved = sum(s.transactions for s in module.counts() if s.space == "global")
+    assert moved == 64 * 64 * (4 + 2) // 32
 
 
 @pytest.mark.parametrize(

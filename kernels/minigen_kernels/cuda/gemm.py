@@ -15,6 +15,13 @@ MATRIX = np.dtype([("batch", "i8"), ("row", "i4"), ("column", "i4")])
 TILE = Kernel("gemm.cu", "gemm_1_tile", 16, 256)
 REGISTERS = Kernel("gemm.cu", "gemm_2_registers", 64, 256)
 TENSOR = Kernel("gemm_tensor.cu", "gemm_3_tensor", 64, 128)
+PIPELINE = Kernel("gemm_bf16.cu", "gemm_4_pipeline", 64, 128)
+STAGES_BYTES = 3 * 2 * 64 * 64 * 2  # of shared memory: three tiles each of both operands
+# A number is loaded once for each tile of 64 in the other direction: 4 bytes, or 2 if it is rounded
+# beforehand, which moves 6 once. That is less from 4 tiles on; twice as many pay for the launches.
+LEAST_ROUNDED = 512
+ROUND_THREADS, ROUND_WARPS, SQUARE = 256, 8, 32  # of round.cu
+CHUNK = 8  # numbers of bfloat16 that are copied at a time
 
 
 def gemm_1_tile(a, b, transpose_a=False, transpose_b=False, bias=None):
@@ -47,6 +54,14 @@ def gemm_3_bf16(a, b, transpose_a=False, transpose_b=False, bias=None):
     """c = bias + a·b by tensor cores: factors rounded to bfloat16, sums in float32."""
     suffix("gemm", a, b)
     return _gemm(TENSOR, "bf16", a, b, transpose_a, transpose_b, bias)
+
+
+@float64_by(gemm_2_registers)
+def gemm_4_bf16(a, b, transpose_a=False, transpose_b=False, bias=None):
+    """The same; a large product's factors are rounded once, beforehand, and then copied into shared
+    memory three steps ahead, without passing through registers."""
+    suffix("gemm", a, b)
+    return _gemm_in_bf16(a, b, transpose_a, transpose_b, bias)
 
 
 def gemm_activated_1_tile(
@@ -84,6 +99,61 @@ def _activated_gemm(precision: str) -> Any:
 gemm_activated_3_tf32 = _activated_gemm("tf32")
 gemm_activated_3_tf32x3 = _activated_gemm("tf32x3")
 gemm_activated_3_bf16 = _activated_gemm("bf16")
+
+
+@float64_by(gemm_activated_2_registers)
+def gemm_activated_4_bf16(
+    a, b, transpose_a=False, transpose_b=False, bias=None, activation="relu", slope=0.0, keep=False
+):
+    """c = f(a·b + bias) by gemm_4_bf16's kernels."""
+    suffix("gemm_activated", a, b)
+    finish = Finish(activation, slope, keep)
+    return _gemm_in_bf16(a, b, transpose_a, transpose_b, bias, finish)
+
+
+def _gemm_in_bf16(
+    a: Any, b: Any, transpose_a: bool, transpose_b: bool, bias: Any, finish: Finish = NOTHING
+) -> Any:
+    batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
+    if min(m, n) < LEAST_ROUNDED:
+        return _gemm(TENSOR, "bf16", a, b, transpose_a, transpose_b, bias, finish)
+    c = empty((*batch, m, n), a.dtype, like=a)
+    before, f = finish.before(c), finish.struct(c)
+    if not c.size:
+        return (c, before) if finish.keep else c
+    width = tiles(depth, CHUNK) * CHUNK
+    a, b = _rounded(a, transpose_a, width), _rounded(b, not transpose_b, width)
+    bias = None if bias is None else packed(bias.astype(c.dtype, copy=False))
+    all_c, kept = _flat(c), None if before is None else _flat(before)
+    for start in range(0, len(all_c), MOST_BLOCKS):
+        rows = slice(start, start + MOST_BLOCKS)
+        one_a, one_b, one_c = (x if len(x) == 1 else x[rows] for x in (a, b, all_c))
+        grid = tiles(n, PIPELINE.tile), tiles(m, PIPELINE.tile), len(one_c)
+        steps = [np.int64(0 if len(x) == 1 else x[0].size) for x in (one_a, one_b)]
+        launch(
+            PIPELINE.source, PIPELINE.name, grid, PIPELINE.threads, one_a, one_b, bias, one_c, m, n,
+            width, *steps, None if kept is None else kept[rows], f, shared=STAGES_BYTES,
+        )
+    return (c, before) if finish.keep else c
+
+
+def _rounded(x: Any, transpose: bool, width: int) -> Any:
+    """The matrices, or their transposes, (batch, rows, width) in bfloat16, zeros at the end."""
+    x, transpose = _stored(x, transpose)
+    x = _flat(x)
+    depth, rows = x.shape[1:] if transpose else x.shape[:0:-1]
+    y = empty((len(x), rows, width), np.uint16, like=x)
+    if not y.size:
+        return y
+    if not transpose:
+        grid: Any = tiles(len(x) * rows, ROUND_WARPS)
+        launch("round.cu", "round_n", grid, ROUND_THREADS, x, y, len(x) * rows, depth, width)
+        return y
+    for start in range(0, len(x), MOST_BLOCKS):
+        part = slice(start, start + MOST_BLOCKS)
+        grid = tiles(width, SQUARE), tiles(rows, SQUARE), len(x[part])
+        launch("round.cu", "round_t", grid, ROUND_THREADS, x[part], y[part], rows, depth, width)
+    return y
 
 
 def _gemm(

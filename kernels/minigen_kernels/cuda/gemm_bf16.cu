@@ -1,6 +1,8 @@
-// C (M x N, float32) = A (M x K) B (N x K)^T, A and B bfloat16, both by rows: tensor cores, sums in
-// float32. M and N are any size; K and the rows' addresses are multiples of 8 (16 bytes).
+// c[s, i, j] = f(bias[j] + sum over k of a[s, i, k] b[s, j, k]), a and b bfloat16, both along k:
+// tensor cores, sums and c in float32. M and N are any size; K is a multiple of 8 (16 bytes).
+// blockIdx: x tiles of columns, y of rows, z batch.
 // REGISTERS 128
+#include "activation.cuh"
 #include "tensor.cuh"
 
 constexpr int BK = 64;       // depth of a step
@@ -23,14 +25,20 @@ __device__ __forceinline__ void copy_tile(unsigned* tile, const unsigned short* 
   }
 }
 
-// Rung 3, tensor cores: while a step is multiplied, the tiles of the next two are on their way.
+// Rung 4: while a step is multiplied, the tiles of the next two are on their way. batch_a, batch_b:
+// numbers from one matrix of the batch to the next; 0: one for all.
 extern "C" __global__ void __launch_bounds__(THREADS)
-gemm_3_tensor_bf16(const unsigned short* a, const unsigned short* b, float* c, int M, int N,
-                   int K) {
+gemm_4_pipeline(const unsigned short* a, const unsigned short* b, const float* bias, float* c,
+                int M, int N, int K, long long batch_a, long long batch_b, float* before,
+                Finish<float> f) {
   extern __shared__ __align__(128) unsigned char memory[];
   Stage* stages = (Stage*)memory;
   const int warp_row = threadIdx.x / 64 * 32, warp_column = threadIdx.x / 32 % 2 * 32;
   const int row0 = blockIdx.y * TILE, column0 = blockIdx.x * TILE, steps = (K + BK - 1) / BK;
+  const Result<float> result = {bias, c, before, f};
+  const long long first = (long long)blockIdx.z * M * N;
+  a += blockIdx.z * batch_a;
+  b += blockIdx.z * batch_b;
   auto copy = [&](int step) {
     if (step < steps) {
       copy_tile(stages[step % STAGES].a, a, row0, M, step * BK, K);
@@ -49,6 +57,6 @@ gemm_3_tensor_bf16(const unsigned short* a, const unsigned short* b, float* c, i
   }
   cp_async_wait<0>();
   each_sum(sums, row0 + warp_row, column0 + warp_column, [&](int m, int n, float sum) {
-    if (m < M && n < N) c[(long long)m * N + n] = sum;
+    if (m < M && n < N) result.put(first + (long long)m * N + n, n, sum);
   });
 }
