@@ -169,18 +169,31 @@ def test_rounding_happens_where_it_is_said_and_nowhere_else(precision):
 
 
 @pytest.mark.parametrize("precision", BITS)
-def test_attention_has_no_bank_conflict(precision):
+def test_attention_has_no_bank_conflict_and_no_sector_too_many(precision):
+    """64 queries and 64 keys of 64 numbers: a tile, gone past in two steps."""
     q, k, v = arrays((1, 64, 64), (1, 64, 64), (1, 64, 64))
+    whole = 64 * 64 * 4 // 32
+
+    def moved(operation):
+        sites = [s for s in module.counts() if s.space == "global" and s.operation == operation]
+        return sum(s.transactions for s in sites)
+
     out, lse = np.zeros_like(q), np.zeros((1, 64), np.float32)
     module = emulator.load(SOURCES / "attention_tensor.cu", count=True)
     module.reset_counts()
     g, scale = attention._geometry(q, k, v, None, False), np.float32(0.125)
     forward = getattr(module, f"attention_2_tensor_{precision}")
     forward[(1, 1, 1), 128](q, k, v, None, None, out, lse, g, scale)
+    assert moved("read") == (2 + 1 + 1) * whole  # q in each step, k and v once
+    assert moved("write") == whole + 64 * 4 // 32
     along = np.zeros_like(lse)
-    for name in "qkv":
+    for name, products in ("q", 2), ("k", 2), ("v", 1):
+        before = moved("read"), moved("write")
         backward = getattr(module, f"attention_backward_2_{name}_{precision}")
         backward[(1, 1, 1), 128](out, q, k, v, lse, along, None, None, np.zeros_like(q), g, scale)
-    shared = [s for s in module.counts() if s.space == "shared"]
-    assert {s.operation for s in shared} == {"read", "write"}
-    assert [s.extra for s in shared] == [0] * len(shared)
+        # The block's own rows in each step, the others and what they are multiplied by once.
+        read = moved("read") - before[0] - (3 * products + 1) * whole
+        assert read == 2 * 64 * products  # lse and along, at each place of the scores
+        assert moved("write") - before[1] == whole
+    assert {s.operation for s in module.counts() if s.space == "shared"} == {"read", "write"}
+    assert all(s.extra == 0 for s in module.counts())

@@ -178,13 +178,21 @@ __device__ void attention_2_tensor(const float* q, const float* k, const float* 
     weigh_row(scores, 1, largest[1], total[1], sums);
     add_weighted<Kind>(tiles, scores, v, key0, g.S, column0, g.dv, sums);
   }
-  each_sum(sums, 0, column0, [&](int row, int column, float sum) {
-    int half = row / 8;
-    long long i = row0 + warp_row + row, at = b * (long long)g.T + i;
-    if (i >= g.T) return;
-    if (column == column0 && column0 == 0)
-      lse[at] = total[half] == 0 ? minus_infinity<float>() : largest[half] + log(total[half]);
-    if (column < g.dv) out[at * g.dv + column] = total[half] == 0 ? 0.0f : sum / total[half];
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+#pragma unroll
+    for (int j = 0; j < TILE / 8; j++)
+#pragma unroll
+      for (int e = 2 * half; e < 2 * half + 2; e++)
+        sums[0][j][e] = total[half] == 0 ? 0.0f : sums[0][j][e] / total[half];
+    const int i = row0 + warp_row + lane / 4 + 8 * half;
+    if (i < g.T && lane % 4 == 0 && column0 == 0)
+      lse[b * (long long)g.T + i] =
+          total[half] == 0 ? minus_infinity<float>() : largest[half] + log(total[half]);
+  }
+  out += (long long)b * g.T * g.dv;
+  each_sum(sums, row0 + warp_row, column0, [&](int i, int column, float sum) {
+    if (i < g.T && column < g.dv) out[(long long)i * g.dv + column] = sum;
   });
 }
 
