@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from minigen_kernels import ACTIVATED, PRODUCTS, backend_of, cuda, emulator, reference, use
 from minigen_kernels.activations import ACTIVATIONS
-from minigen_kernels.cuda import LADDERS, TENSOR_CORES, activation, conv, gemm
+from minigen_kernels.cuda import LADDERS, TENSOR_CORES, activation, conv, gemm, rounding
 from minigen_kernels.cuda.activation import NOTHING
 
 from minigen import Tensor
@@ -34,7 +36,7 @@ WITH_ACTIVATED = {*PRODUCTS, *(f"{name}_activated" for name in ACTIVATED)}
 
 @pytest.fixture(autouse=True)
 def garbage(monkeypatch):
-    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, activation)
+    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, activation, rounding)
 
 
 @given(SEEDS, KINDS, products(st.sampled_from([13, 17, 31, 33])))
@@ -517,7 +519,8 @@ def test_an_activation_at_the_end_of_a_product_of_bfloat16_arrays():
 def test_a_large_product_of_a_layer_is_rounded_beforehand(monkeypatch, n, kernels):
     """As training in bfloat16 asks for it, by use(precision="bf16"). Nothing is computed here."""
     seen: list[str] = []
-    monkeypatch.setattr(gemm, "launch", lambda source, kernel, *a, **options: seen.append(kernel))
+    for module in (gemm, rounding):
+        monkeypatch.setattr(module, "launch", lambda source, kernel, *a, **o: seen.append(kernel))
     x, w = (Tensor(np.zeros(s, np.float32)) for s in ((512, 8), (n, 8)))
     with use(backend="emulator", precision="bf16"):
         F.linear(x, w)
@@ -540,17 +543,21 @@ def test_rounding_beforehand_moves_what_it_must(name, grid):
 
 
 @pytest.mark.parametrize(
-    "right, wrong, kinds",
+    "file, right, wrong, kinds",
     [
-        ("cp_async_wait<STAGES - 2>", "cp_async_wait<STAGES - 1>", {"wait"}),
-        ("    __syncthreads();", "", {"race", "wait", "uninitialised"}),
-        ("copy(step + STAGES - 1)", "copy(step + STAGES)", {"race", "wait", "uninitialised"}),
-        ("row0 + row < rows && k0", "k0", {"out-of-bounds"}),
+        ("pipeline.cuh", "cp_async_wait<STAGES - 2>", "cp_async_wait<STAGES - 1>", {"wait"}),
+        ("pipeline.cuh", "    __syncthreads();", "", {"race", "wait", "uninitialised"}),
+        ("pipeline.cuh", "copy(step + STAGES - 1)", "copy(step + STAGES)",
+         {"race", "wait", "uninitialised"}),
+        # Past A's guard lies C: where that has been written to already, the read is a race.
+        ("gemm_bf16.cu", "row < rows && k < K", "k < K", {"out-of-bounds", "race"}),
     ],
-)
-def test_what_holds_the_three_stages_together_cannot_be_left_out(tmp_path, right, wrong, kinds):
+)  # fmt: skip
+def test_what_holds_the_three_stages_together_cannot_be_left_out(
+    tmp_path, file, right, wrong, kinds
+):
     """A wait, a barrier, the stage that is filled, a bound: the kernel without each of them."""
-    broken = broken_copy(tmp_path, BF16_ARRAYS, "gemm_bf16.cu", right, wrong)
+    broken = broken_copy(tmp_path, BF16_ARRAYS, file, right, wrong)
     for seed in range(5):
         with pytest.raises(emulator.KernelError) as caught:
             gemm_bf16(65, 64, 256, source=broken, check=True, seed=seed)
@@ -564,3 +571,111 @@ def test_without_the_swizzle_the_counters_show_it(tmp_path):
     reads = [s for s in module.counts() if s.space == "shared" and s.operation == "read"]
     # Eight rows of 128 bytes begin in the same bank: eight turns for each one.
     assert sum(s.extra for s in reads) == 7 * sum(s.ideal for s in reads)
+
+
+# ---------------------------------------------------------------- conv2d of bfloat16 arrays
+@contextlib.contextmanager
+def every_convolution_rounded_beforehand():
+    before = conv.LEAST_LOADS, conv.LEAST_CHANNELS
+    conv.LEAST_LOADS, conv.LEAST_CHANNELS = 0, 1
+    try:
+        yield
+    finally:
+        conv.LEAST_LOADS, conv.LEAST_CHANNELS = before
+
+
+@given(st.data(), SEEDS, cases(), st.booleans())
+def test_conv2d_of_factors_that_are_rounded_beforehand(data, seed, case, has_bias):
+    x, w, _, settings = case
+    x, w, bias = arrays_for(data.draw, np.float32, x, w, w[:1])
+    terms = int(np.prod(w.shape[1:]))
+    given_bias = bias if has_bias else None
+    with every_convolution_rounded_beforehand():
+        products_agree("conv2d", "bf16", seed, x, w, given_bias, terms=terms, **settings)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_conv2d_rounded_beforehand_of_several_tiles_and_steps(groups):
+    """130 filters, 110 pixels, 3 · 3 · 24 terms with their zeros; and an activation at the end."""
+    x, w, bias = normal((2, 17 * groups, 9, 11), (130, 17, 3, 3), (130,))
+    options: dict[str, Any] = {"stride": (2, 1), "padding": (1, 1), "groups": groups}
+    with every_convolution_rounded_beforehand():
+        products_agree("conv2d", "bf16", 1, x, w, bias, terms=153, **options)
+        with cuda.emulation(check=True, seed=2):
+            expected = conv.conv2d_4_bf16(x, w, bias, **options)
+            for f in ACTIVATIONS:
+                how = {**options, "activation": f, "slope": 0.25, "keep": True}
+                y, before = conv.conv2d_activated_4_bf16(x, w, bias, **how)
+                np.testing.assert_array_equal(before, expected)
+                close(y, reference.activated(expected, f, 0.25), 1, f)
+
+
+@pytest.mark.parametrize("channels, filters, kernels", [
+    (16, 64, ["round_t", "round_t", "conv2d_4_pipeline"]),
+    (15, 64, ["conv2d_3_tensor_bf16"]),  # zeros would be half of what is copied
+    (16, 3, ["round_t", "round_t", "conv2d_4_pipeline"]),
+])  # fmt: skip
+def test_which_convolution_is_rounded_beforehand(monkeypatch, channels, filters, kernels):
+    seen: list[str] = []
+    for module in (conv, rounding):
+        monkeypatch.setattr(module, "launch", lambda source, kernel, *a, **o: seen.append(kernel))
+    x, w = np.zeros((1, channels, 4, 4), np.float32), np.zeros((filters, channels, 3, 3), "f4")
+    with use(backend="emulator", precision="bf16"):
+        F.conv2d(Tensor(x), Tensor(w), padding=1)
+        assert seen == kernels
+        F.conv2d(Tensor(x), Tensor(w[:, :, :1, :1]))  # a number is loaded once: as it is
+    assert seen[len(kernels):] == ["conv2d_3_tensor_bf16"]
+
+
+def conv_bf16(x, w, source=SOURCES / "conv_bf16.cu", padding=1, **how):
+    """(module, y, y in float64) of one convolution of channels that lie side by side."""
+    x, w = (rounded(v, "bf16").astype(np.float32) for v in (x, w))
+    channels, filters = x.shape[1], len(w)
+    assert channels % 8 == 0
+    exact = reference.conv2d(x.astype(float), w.astype(float), None, padding=(padding, padding))
+    y = np.full(exact.shape, np.nan, np.float32)
+    g = conv._geometry(x.shape, w.shape, y.shape, (1, 1), (padding, padding), (1, 1), 1)
+    sides = [(v.view(np.uint32) >> 16).astype(np.uint16).transpose(0, 2, 3, 1) for v in (x, w)]
+    module = emulator.load(source, **how)
+    if module.count:
+        module.reset_counts()
+    grid = -(-y[:, 0].size // 64), -(-filters // 64)
+    given = *map(np.ascontiguousarray, sides), None, y, g, channels, None, NOTHING.struct(y)
+    module.conv2d_4_pipeline[grid, 128, gemm.STAGES_BYTES](*given)
+    return module, y, exact
+
+
+def test_conv2d_of_bfloat16_arrays_has_no_bank_conflict_and_no_sector_too_many():
+    """64 pixels, 64 filters and 3 · 3 taps of 64 channels, which are one step of the product."""
+    x, w = normal((1, 64, 10, 10), (64, 64, 3, 3))
+    module, y, exact = conv_bf16(x, w, padding=0, count=True)
+    assert np.linalg.norm(y - exact) <= 1e-6 * np.linalg.norm(exact)
+    assert all(s.extra == 0 for s in module.counts())
+    assert moved(module, "read") == 2 * 64 * 9 * 64 * 2 // 32
+    assert moved(module, "write") == 64 * 64 * 4 // 32
+
+
+def test_an_infinite_pixel_reaches_only_the_pixels_around_it():
+    """Past the last tap there are zeros on both sides: an infinity times 0 would be NaN."""
+    x, w = np.ones((1, 8, 9, 9), np.float32), np.ones((3, 8, 3, 3), np.float32)
+    x[0, :, 4, 4] = np.inf
+    _, y, _ = conv_bf16(x, w, check=True)
+    near = np.zeros((9, 9), bool)
+    near[3:6, 3:6] = True
+    assert np.isposinf(y[:, :, near]).all() and np.isfinite(y[:, :, ~near]).all()
+
+
+@pytest.mark.parametrize(
+    "right, wrong, kinds",
+    [
+        ("row >= 0 && row < g.H", "row < g.H", {"out-of-bounds"}),
+        ("o < per_group && k < depth", "k < depth", {"out-of-bounds"}),
+        ("m < per_group && n < g.N", "n < g.N", {"out-of-bounds", "race"}),
+        ("n < g.N ? column % pixels", "true ? column % pixels", {"out-of-bounds"}),
+    ],
+)
+def test_what_keeps_a_convolution_inside_its_arrays(tmp_path, right, wrong, kinds):
+    broken = broken_copy(tmp_path, SOURCES / "conv_bf16.cu", "conv_bf16.cu", right, wrong)
+    with pytest.raises(emulator.KernelError) as caught:
+        conv_bf16(*normal((1, 8, 5, 5), (3, 8, 3, 3)), source=broken, check=True, seed=1)
+    assert caught.value.kind in kinds, caught.value

@@ -8,7 +8,9 @@ import numpy as np
 
 from .. import empty, geometry
 from .activation import NOTHING, Finish
+from .gemm import STAGES_BYTES
 from .launch import Kernel, float64_by, launch, packed, suffix, tiles
+from .rounding import padded, turned
 
 MOST_SHALLOW, FILTERS = 4, 16  # channels of a group for conv_shallow.cu, and filters of a thread
 PROCESSORS = 132  # of an H100 or H200: twice as many blocks keep them busy
@@ -23,6 +25,10 @@ IMPLICIT = Kernel("conv.cu", "conv2d_1_implicit", 64, 256)
 PHASES = Kernel("conv.cu", "conv_transpose2d_1_phases", 64, 256)
 SPLIT = Kernel("conv.cu", "conv2d_weight_1_split", 64, 256)
 TENSOR = Kernel("conv_tensor.cu", "conv2d_3_tensor", 64, 128)
+PIPELINE = Kernel("conv_bf16.cu", "conv2d_4_pipeline", 64, 128)
+# A pixel of x is loaded for each tap that meets it and each tile of 64 filters: 4 bytes, or 2 if it
+# is rounded beforehand, which moves 6 once. With fewer channels, the zeros beside them cost more.
+LEAST_LOADS, LEAST_CHANNELS = 6, 16
 TENSOR_PHASES = Kernel("conv_tensor.cu", "conv_transpose2d_2_tensor", 64, 128)
 TENSOR_SPLIT = Kernel("conv_tensor.cu", "conv2d_weight_2_tensor", 64, 128)
 
@@ -108,6 +114,48 @@ def conv2d_3_bf16(
     """y = conv2d(x, w) by tensor cores: factors rounded to bfloat16, sums in float32."""
     suffix("conv2d", x, w, bias)
     return _conv2d(TENSOR, "bf16", x, w, bias, stride, padding, dilation, groups)
+
+
+@float64_by(conv2d_2_shallow)
+def conv2d_4_bf16(
+    x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """The same; where it pays, x and w are rounded once, beforehand, to arrays in which a pixel's
+    channels lie side by side, and then copied into shared memory three steps ahead."""
+    return _conv2d_in_bf16(x, w, bias, stride, padding, dilation, groups)
+
+
+@float64_by(conv2d_activated_2_shallow)
+def conv2d_activated_4_bf16(
+    x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, activation="relu",
+    slope=0.0, keep=False,
+) -> Any:  # fmt: skip
+    """y = f(conv2d(x, w) + bias) by conv2d_4_bf16's kernels."""
+    how = stride, padding, dilation, groups, Finish(activation, slope, keep)
+    return _conv2d_in_bf16(x, w, bias, *how)
+
+
+def _conv2d_in_bf16(
+    x: Any, w: Any, bias: Any, stride, padding, dilation, groups: int, finish: Finish = NOTHING
+) -> Any:
+    suffix("conv2d", x, w, bias)
+    shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
+    (n, c, *image), (o, channels, kh, kw) = x.shape, w.shape
+    loads = kh * kw * tiles(o // groups, PIPELINE.tile) / (stride[0] * stride[1])
+    if loads < LEAST_LOADS or channels < LEAST_CHANNELS:
+        how = stride, padding, dilation, groups, finish
+        return _conv2d(TENSOR, "bf16", x, w, bias, *how)
+    y = empty(shape, x.dtype, like=x)
+    before = finish.before(y)
+    if y.size:
+        pixels = shape[0] * shape[2] * shape[3]
+        grid = tiles(pixels, PIPELINE.tile), tiles(o // groups, PIPELINE.tile), groups
+        wide = turned(packed(x).reshape(n * groups, c // groups, image[0] * image[1]))
+        taps = turned(packed(w).reshape(o, channels, kh * kw))
+        g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
+        given = wide, taps, packed(bias), y, g, padded(channels), before, finish.struct(y)
+        launch(PIPELINE.source, PIPELINE.name, grid, PIPELINE.threads, *given, shared=STAGES_BYTES)
+    return (y, before) if finish.keep else y
 
 
 def _activated_conv2d(precision: str) -> Any:

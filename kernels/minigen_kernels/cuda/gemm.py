@@ -10,18 +10,17 @@ import numpy as np
 from .. import empty, geometry
 from .activation import NOTHING, Finish
 from .launch import MOST_BLOCKS, Kernel, float64_by, launch, packed, suffix, tiles
+from .rounding import padded, rounded, turned
 
 MATRIX = np.dtype([("batch", "i8"), ("row", "i4"), ("column", "i4")])
 TILE = Kernel("gemm.cu", "gemm_1_tile", 16, 256)
 REGISTERS = Kernel("gemm.cu", "gemm_2_registers", 64, 256)
 TENSOR = Kernel("gemm_tensor.cu", "gemm_3_tensor", 64, 128)
 PIPELINE = Kernel("gemm_bf16.cu", "gemm_4_pipeline", 64, 128)
-STAGES_BYTES = 3 * 2 * 64 * 64 * 2  # of shared memory: three tiles each of both operands
+STAGES_BYTES = 3 * 2 * 64 * 64 * 2  # of shared memory, of pipeline.cuh: three tiles of each operand
 # A number is loaded once for each tile of 64 in the other direction: 4 bytes, or 2 if it is rounded
 # beforehand, which moves 6 once. That is less from 4 tiles on; twice as many pay for the launches.
 LEAST_ROUNDED = 512
-ROUND_THREADS, ROUND_WARPS, SQUARE = 256, 8, 32  # of round.cu
-CHUNK = 8  # numbers of bfloat16 that are copied at a time
 
 
 def gemm_1_tile(a, b, transpose_a=False, transpose_b=False, bias=None):
@@ -121,8 +120,7 @@ def _gemm_in_bf16(
     before, f = finish.before(c), finish.struct(c)
     if not c.size:
         return (c, before) if finish.keep else c
-    width = tiles(depth, CHUNK) * CHUNK
-    a, b = _rounded(a, transpose_a, width), _rounded(b, not transpose_b, width)
+    a, b = _rounded(a, transpose_a), _rounded(b, not transpose_b)
     bias = None if bias is None else packed(bias.astype(c.dtype, copy=False))
     all_c, kept = _flat(c), None if before is None else _flat(before)
     for start in range(0, len(all_c), MOST_BLOCKS):
@@ -132,28 +130,15 @@ def _gemm_in_bf16(
         steps = [np.int64(0 if len(x) == 1 else x[0].size) for x in (one_a, one_b)]
         launch(
             PIPELINE.source, PIPELINE.name, grid, PIPELINE.threads, one_a, one_b, bias, one_c, m, n,
-            width, *steps, None if kept is None else kept[rows], f, shared=STAGES_BYTES,
+            padded(depth), *steps, None if kept is None else kept[rows], f, shared=STAGES_BYTES,
         )
     return (c, before) if finish.keep else c
 
 
-def _rounded(x: Any, transpose: bool, width: int) -> Any:
-    """The matrices, or their transposes, (batch, rows, width) in bfloat16, zeros at the end."""
+def _rounded(x: Any, transpose: bool) -> Any:
+    """The matrices, or their transposes, (batch, rows, width) in bfloat16."""
     x, transpose = _stored(x, transpose)
-    x = _flat(x)
-    depth, rows = x.shape[1:] if transpose else x.shape[:0:-1]
-    y = empty((len(x), rows, width), np.uint16, like=x)
-    if not y.size:
-        return y
-    if not transpose:
-        grid: Any = tiles(len(x) * rows, ROUND_WARPS)
-        launch("round.cu", "round_n", grid, ROUND_THREADS, x, y, len(x) * rows, depth, width)
-        return y
-    for start in range(0, len(x), MOST_BLOCKS):
-        part = slice(start, start + MOST_BLOCKS)
-        grid = tiles(width, SQUARE), tiles(rows, SQUARE), len(x[part])
-        launch("round.cu", "round_t", grid, ROUND_THREADS, x[part], y[part], rows, depth, width)
-    return y
+    return (turned if transpose else rounded)(_flat(x))
 
 
 def _gemm(

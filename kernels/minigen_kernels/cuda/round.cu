@@ -20,12 +20,12 @@ round_n(const float* from, unsigned short* to, int rows, int K, int width) {
 }
 
 // to[row, k] = from[k, row]: squares are turned in shared memory, so that neighbours are read,
-// along rows, and neighbours are written, along k. blockIdx: x squares along k, y along rows, z batch.
+// along rows, and neighbours are written, along k. blockIdx: x squares along rows, y along k, z batch.
 extern "C" __global__ void __launch_bounds__(THREADS)
 round_t(const float* from, unsigned short* to, int rows, int K, int width) {
   __shared__ float square[SIDE][SIDE + 1];  // one more: a column lies in 32 different banks
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int k0 = blockIdx.x * SIDE, row0 = blockIdx.y * SIDE;
+  const int k0 = blockIdx.y * SIDE, row0 = blockIdx.x * SIDE;
   from += (long long)blockIdx.z * K * rows;
   to += (long long)blockIdx.z * rows * width;
   for (int k = warp; k < SIDE; k += WARPS) {
