@@ -99,7 +99,7 @@ TENSOR_CORES: dict[str, dict[str, Any]] = {
         "gemm_activated": gemm.gemm_activated_4_bf16,
         "conv2d_activated": conv.conv2d_activated_4_bf16,
         "conv_transpose2d_activated": conv.conv_transpose2d_activated_2_bf16,
-        "attention": attention.attention_2_bf16,
+        "attention": attention.attention_3_bf16,
         "attention_backward": attention.attention_backward_2_bf16,
     },
 }
