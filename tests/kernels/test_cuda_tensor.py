@@ -573,7 +573,7 @@ def test_without_the_swizzle_the_counters_show_it(tmp_path):
     assert sum(s.extra for s in reads) == 7 * sum(s.ideal for s in reads)
 
 
-# ---------------------------------------------------------------- conv2d of bfloat16 arrays
+# ---------------------------------------------------------------- convolutions of bfloat16 arrays
 @contextlib.contextmanager
 def every_convolution_rounded_beforehand():
     before = conv.LEAST_LOADS, conv.LEAST_CHANNELS
@@ -625,6 +625,68 @@ def test_which_convolution_is_rounded_beforehand(monkeypatch, channels, filters,
         assert seen == kernels
         F.conv2d(Tensor(x), Tensor(w[:, :, :1, :1]))  # a number is loaded once: as it is
     assert seen[len(kernels):] == ["conv2d_3_tensor_bf16"]
+
+
+@given(st.data(), SEEDS, cases(), st.booleans())
+def test_conv_transpose2d_of_factors_that_are_rounded_beforehand(data, seed, case, has_bias):
+    x, w, y, settings = case
+    settings["output_padding"] = left_over(x, w, settings)
+    y, w, bias = arrays_for(data.draw, np.float32, y, w, x[1:2])
+    terms = w.shape[0] * w.shape[2] * w.shape[3]
+    given_bias = bias if has_bias else None
+    options = {"terms": terms, **settings}
+    with every_convolution_rounded_beforehand():
+        products_agree("conv_transpose2d", "bf16", seed, y, w, given_bias, **options)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_conv_transpose2d_rounded_beforehand_of_several_tiles_and_steps(groups):
+    """66 channels, more than 64 pixels in each phase, 5 · 17 terms; an activation at the end."""
+    y, w, bias = normal((2, 17 * groups, 7, 11), (17 * groups, 66, 5, 4), (66 * groups,))
+    options: dict[str, Any] = {"stride": (2, 1), "padding": (1, 1), "groups": groups}
+    with every_convolution_rounded_beforehand():
+        products_agree("conv_transpose2d", "bf16", 1, y, w, bias, terms=340, **options)
+        with cuda.emulation(check=True, seed=2):
+            expected = conv.conv_transpose2d_3_bf16(y, w, bias, **options)
+            for f in ACTIVATIONS:
+                how = {**options, "activation": f, "slope": 0.25, "keep": True}
+                x, before = conv.conv_transpose2d_activated_3_bf16(y, w, bias, **how)
+                np.testing.assert_array_equal(before, expected)
+                close(x, reference.activated(expected, f, 0.25), 1, f)
+
+
+@pytest.mark.parametrize("depth, taps, kernels", [
+    (16, 4, ["round_t", "round_t", "conv_transpose2d_3_pipeline"]),
+    (15, 4, ["conv_transpose2d_2_tensor_bf16"]),
+    (16, 2, ["conv_transpose2d_2_tensor_bf16"]),
+])  # fmt: skip
+def test_which_transposed_convolution_is_rounded_beforehand(monkeypatch, depth, taps, kernels):
+    seen: list[str] = []
+    for module in (conv, rounding):
+        monkeypatch.setattr(module, "launch", lambda source, kernel, *a, **o: seen.append(kernel))
+    y, w = (Tensor(x) for x in normal((1, depth, 4, 4), (depth, 8, taps, taps)))
+    with use(backend="emulator", precision="bf16"):
+        F.conv_transpose2d(y, w, stride=2, padding=0)
+    assert seen == kernels
+
+
+def test_a_transposed_convolution_of_bfloat16_arrays_reads_no_sector_too_many():
+    """Four phases of 64 channels and 64 pixels each, with 64 channels of y and one tap each."""
+    y, w = (rounded(x, "bf16").astype(np.float32) for x in normal((1, 64, 8, 8), (64, 64, 2, 2)))
+    x = np.full((1, 64, 16, 16), np.nan, np.float32)
+    g = conv._geometry(x.shape, w.shape, y.shape, (2, 2), (0, 0), (1, 1), 1)
+    module = emulator.load(SOURCES / "conv_bf16.cu", count=True)
+    module.reset_counts()
+    sides = y.transpose(0, 2, 3, 1), w.transpose(1, 2, 3, 0)  # channels of y side by side
+    words = [(v.view(np.uint32) >> 16).astype(np.uint16) for v in map(np.ascontiguousarray, sides)]
+    end = x, g, 64, None, NOTHING.struct(x)
+    module.conv_transpose2d_3_pipeline[(1, 1, 4), 128, gemm.STAGES_BYTES](*words, None, *end)
+    exact = np.einsum("nohw,ocpq->nchpwq", y.astype(float), w.astype(float)).reshape(x.shape)
+    assert np.linalg.norm(x - exact) <= 1e-6 * np.linalg.norm(exact)
+    assert all(s.extra == 0 for s in module.counts() if s.operation == "read")
+    assert all(s.extra == 0 for s in module.counts() if s.space == "shared")
+    assert moved(module, "read") == 4 * 2 * 64 * 64 * 2 // 32
+    assert moved(module, "write") == 2 * 4 * 64 * 64 * 4 // 32  # every other pixel of a row
 
 
 def conv_bf16(x, w, source=SOURCES / "conv_bf16.cu", padding=1, **how):

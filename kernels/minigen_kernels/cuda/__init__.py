@@ -94,11 +94,11 @@ TENSOR_CORES: dict[str, dict[str, Any]] = {
     "bf16": {
         "gemm": gemm.gemm_4_bf16,
         "conv2d": conv.conv2d_4_bf16,
-        "conv_transpose2d": conv.conv_transpose2d_2_bf16,
+        "conv_transpose2d": conv.conv_transpose2d_3_bf16,
         "conv2d_weight": conv.conv2d_weight_2_bf16,
         "gemm_activated": gemm.gemm_activated_4_bf16,
         "conv2d_activated": conv.conv2d_activated_4_bf16,
-        "conv_transpose2d_activated": conv.conv_transpose2d_activated_2_bf16,
+        "conv_transpose2d_activated": conv.conv_transpose2d_activated_3_bf16,
         "attention": attention.attention_3_bf16,
         "attention_backward": attention.attention_backward_2_bf16,
     },

@@ -29,6 +29,7 @@ PIPELINE = Kernel("conv_bf16.cu", "conv2d_4_pipeline", 64, 128)
 # A pixel of x is loaded for each tap that meets it and each tile of 64 filters: 4 bytes, or 2 if it
 # is rounded beforehand, which moves 6 once. With fewer channels, the zeros beside them cost more.
 LEAST_LOADS, LEAST_CHANNELS = 6, 16
+PIPELINE_PHASES = Kernel("conv_bf16.cu", "conv_transpose2d_3_pipeline", 64, 128)
 TENSOR_PHASES = Kernel("conv_tensor.cu", "conv_transpose2d_2_tensor", 64, 128)
 TENSOR_SPLIT = Kernel("conv_tensor.cu", "conv2d_weight_2_tensor", 64, 128)
 
@@ -246,6 +247,52 @@ def conv_transpose2d_activated_1_phases(
     ending = suffix("conv_transpose2d_activated", y, w, bias)
     how = stride, padding, output_padding, dilation, groups, Finish(activation, slope, keep)
     return _conv_transpose2d(PHASES, ending, y, w, bias, *how)
+
+
+@float64_by(conv_transpose2d_1_phases)
+def conv_transpose2d_3_bf16(
+    y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1
+) -> Any:
+    """The same; where it pays, y and w are rounded beforehand, as in conv2d_4_bf16."""
+    how = stride, padding, output_padding, dilation, groups
+    return _conv_transpose2d_in_bf16(y, w, bias, *how)
+
+
+@float64_by(conv_transpose2d_activated_1_phases)
+def conv_transpose2d_activated_3_bf16(
+    y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1),
+    groups=1, activation="relu", slope=0.0, keep=False,
+) -> Any:  # fmt: skip
+    """x = f(conv_transpose2d(y, w) + bias) by conv_transpose2d_3_bf16's kernels."""
+    how = stride, padding, output_padding, dilation, groups, Finish(activation, slope, keep)
+    return _conv_transpose2d_in_bf16(y, w, bias, *how)
+
+
+def _conv_transpose2d_in_bf16(
+    y: Any, w: Any, bias: Any, stride, padding, output_padding, dilation, groups: int,
+    finish: Finish = NOTHING,
+) -> Any:  # fmt: skip
+    suffix("conv_transpose2d", y, w, bias)
+    shape = geometry.conv_transpose2d_output(
+        y.shape, w.shape, stride, padding, output_padding, dilation, groups
+    )
+    (n, o, *image), (_, channels, kh, kw) = y.shape, w.shape
+    depth = o // groups
+    if kh * kw * tiles(channels, PIPELINE.tile) < LEAST_LOADS or depth < LEAST_CHANNELS:
+        how = stride, padding, output_padding, dilation, groups, finish
+        return _conv_transpose2d(TENSOR_PHASES, "bf16", y, w, bias, *how)
+    x = empty(shape, y.dtype, like=y)
+    before = finish.before(x)
+    if x.size:
+        pixels = shape[0] * tiles(shape[2], stride[0]) * tiles(shape[3], stride[1])
+        across = tiles(pixels, PIPELINE.tile), tiles(channels, PIPELINE.tile)
+        wide = turned(packed(y).reshape(n * groups, depth, image[0] * image[1]))
+        taps = turned(packed(w).reshape(groups, depth, channels * kh * kw))
+        g = _geometry(shape, w.shape, y.shape, stride, padding, dilation, groups)
+        given = wide, taps, packed(bias), x, g, padded(depth), before, finish.struct(x)
+        kernel, grid = PIPELINE_PHASES, (*across, groups * stride[0] * stride[1])
+        launch(kernel.source, kernel.name, grid, kernel.threads, *given, shared=STAGES_BYTES)
+    return (x, before) if finish.keep else x
 
 
 def _activated_conv_transpose2d(precision: str) -> Any:
