@@ -549,8 +549,7 @@ def test_rounding_beforehand_moves_what_it_must(name, grid):
         ("pipeline.cuh", "    __syncthreads();", "", {"race", "wait", "uninitialised"}),
         ("pipeline.cuh", "copy(step + STAGES - 1)", "copy(step + STAGES)",
          {"race", "wait", "uninitialised"}),
-        # Past A's guard lies C: where that has been written to already, the read is a race.
-        ("gemm_bf16.cu", "row < rows && k < K", "k < K", {"out-of-bounds", "race"}),
+        ("gemm_bf16.cu", "row < rows && k < K", "k < K", {"out-of-bounds"}),
     ],
 )  # fmt: skip
 def test_what_holds_the_three_stages_together_cannot_be_left_out(
@@ -558,9 +557,11 @@ def test_what_holds_the_three_stages_together_cannot_be_left_out(
 ):
     """A wait, a barrier, the stage that is filled, a bound: the kernel without each of them."""
     broken = broken_copy(tmp_path, BF16_ARRAYS, file, right, wrong)
+    # Rows that are not there must lie in the guard behind A, not in what lies behind that.
+    m, k = (65, 256) if file == "pipeline.cuh" else (97, 8)
     for seed in range(5):
         with pytest.raises(emulator.KernelError) as caught:
-            gemm_bf16(65, 64, 256, source=broken, check=True, seed=seed)
+            gemm_bf16(m, 64, k, source=broken, check=True, seed=seed)
         assert caught.value.kind in kinds, caught.value
 
 
@@ -603,7 +604,7 @@ def test_conv2d_rounded_beforehand_of_several_tiles_and_steps(groups):
         products_agree("conv2d", "bf16", 1, x, w, bias, terms=153, **options)
         with cuda.emulation(check=True, seed=2):
             expected = conv.conv2d_4_bf16(x, w, bias, **options)
-            for f in ACTIVATIONS:
+            for f in ("tanh", "gelu"):
                 how = {**options, "activation": f, "slope": 0.25, "keep": True}
                 y, before = conv.conv2d_activated_4_bf16(x, w, bias, **how)
                 np.testing.assert_array_equal(before, expected)
@@ -648,7 +649,7 @@ def test_conv_transpose2d_rounded_beforehand_of_several_tiles_and_steps(groups):
         products_agree("conv_transpose2d", "bf16", 1, y, w, bias, terms=340, **options)
         with cuda.emulation(check=True, seed=2):
             expected = conv.conv_transpose2d_3_bf16(y, w, bias, **options)
-            for f in ACTIVATIONS:
+            for f in ("tanh", "gelu"):
                 how = {**options, "activation": f, "slope": 0.25, "keep": True}
                 x, before = conv.conv_transpose2d_activated_3_bf16(y, w, bias, **how)
                 np.testing.assert_array_equal(before, expected)
@@ -732,12 +733,14 @@ def test_an_infinite_pixel_reaches_only_the_pixels_around_it():
     [
         ("row >= 0 && row < g.H", "row < g.H", {"out-of-bounds"}),
         ("o < per_group && k < depth", "k < depth", {"out-of-bounds"}),
-        ("m < per_group && n < g.N", "n < g.N", {"out-of-bounds", "race"}),
+        ("if (m < per_group && n < g.N)", "if (n < g.N)", {"out-of-bounds"}),
         ("n < g.N ? column % pixels", "true ? column % pixels", {"out-of-bounds"}),
     ],
 )
 def test_what_keeps_a_convolution_inside_its_arrays(tmp_path, right, wrong, kinds):
+    """62 filters of one tap and 49 pixels: what is not there lies in the guards of the arrays."""
     broken = broken_copy(tmp_path, SOURCES / "conv_bf16.cu", "conv_bf16.cu", right, wrong)
-    with pytest.raises(emulator.KernelError) as caught:
-        conv_bf16(*normal((1, 8, 5, 5), (3, 8, 3, 3)), source=broken, check=True, seed=1)
-    assert caught.value.kind in kinds, caught.value
+    for seed in range(3):
+        with pytest.raises(emulator.KernelError) as caught:
+            conv_bf16(*normal((1, 8, 5, 5), (62, 8, 1, 1)), source=broken, check=True, seed=seed)
+        assert caught.value.kind in kinds, caught.value

@@ -296,15 +296,17 @@ def test_attention_of_bfloat16_arrays_has_no_bank_conflict_and_no_sector_too_man
         ("    cp_async_wait<0>();\n    __sync", "    __sync", {"wait"}),
         ("    __syncthreads();", "", {"race", "wait", "uninitialised"}),
         ("copy(step + 1);", "copy(step + 2);", {"race", "wait", "uninitialised"}),
-        ("row0 + row < rows && column", "column", {"out-of-bounds", "race"}),
+        ("row0 + row < rows && column", "column", {"out-of-bounds"}),
     ],
 )
 def test_what_holds_the_steps_of_attention_together(tmp_path, right, wrong, kinds):
     source = SOURCES / "attention_bf16.cu"
     broken = broken_copy(tmp_path, source, source.name, right, wrong)
+    # Rows that are not there must lie in the guard behind an array, not in what lies behind that.
+    rows, width = (97, 8) if kinds == {"out-of-bounds"} else (130, 64)
     for seed in range(3):
         with pytest.raises(emulator.KernelError) as caught:
-            attention_bf16(130, 64, source=broken, check=True, seed=seed)
+            attention_bf16(rows, width, source=broken, check=True, seed=seed)
         assert caught.value.kind in kinds, caught.value
 
 
