@@ -1,4 +1,4 @@
-"""Is every figure that a lesson's prose states asserted by the lesson's code?
+"""Is every figure that a lesson states in words asserted by the lesson's code?
 
     python .ci/figures.py      names every figure that is not; status 1 if there is one
 
@@ -6,6 +6,10 @@ A figure is a number in digits, a number word above ten (twenty-five, half a mil
 times". It is asserted when the same value stands in an `assert` near by: in one of the two code
 cells before or after the prose. The first and the last prose of a lesson speak of the whole: of any
 of its cells. A number that answers a prediction is asserted in the cell that asks.
+
+Questions and the captions, titles and axes of pictures are held as prose is, by their own cell too.
+A hint is held by the solution that it leads to and by what judges it: solutions pass their checks.
+What a question offers to choose from is no figure of its own; the answer is.
 
 No figures are headings, code, formulas (but for the number that one ends in), and 0 and 1: these
 stand in so many assertions that to find them there proves nothing. What is no result of a run is
@@ -16,8 +20,10 @@ and a figure that is "set in" a cell must stand in that cell's code.
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 for folder in (ROOT / "kernels", ROOT):
     sys.path.insert(0, str(folder))
 
-from minigen.lesson import course, source  # noqa: E402
+from minigen.lesson import course, planted, source  # noqa: E402
 
 NEAR = 2  # code cells before and after
 ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
@@ -41,9 +47,9 @@ FIGURE = re.compile(
 ENDING = re.compile(r"(?:.*(?:=|\\approx))?\s*(-?\d+(?:\.\d+)?)(?:\^\{?(-?\d+)\}?)?", re.DOTALL)
 
 
-def prose(cell: source.Cell) -> str:
-    """What a cell says, without headings, code and the numbers of a list, as one line."""
-    text = re.sub(r"^(#| {4}).*$|^\d+\. ", "", cell.source, flags=re.MULTILINE)
+def prose(text: str) -> str:
+    """What a text says, without headings, code and the numbers of a list, as one line."""
+    text = re.sub(r"^(#| {4}).*$|^\d+\. ", "", text, flags=re.MULTILINE)
     text = re.sub(r"\$\$.*?\$\$|`[^`]*`", " | ", text, flags=re.DOTALL)
 
     def ending(formula: re.Match[str]) -> str:
@@ -113,12 +119,7 @@ def asserted(cell: source.Cell) -> set[float]:
 def faults(lesson: source.Lesson, everywhere: dict[str, str], plain: dict[str, str]) -> list[str]:
     """The figures of a lesson that no assertion holds, and reasons that hold nothing."""
     found, used = [], set()
-    said = [k for k, cell in enumerate(lesson.cells) if cell.kind == "markdown"]
-    for k in said:
-        cell, text = lesson.cells[k], prose(lesson.cells[k])
-        near = [i for i in lesson.code if i < k][-NEAR:] + [i for i in lesson.code if i > k][:NEAR]
-        near = lesson.code if k in (said[0], said[-1]) else near
-        held = {n for i in near for n in asserted(lesson.cells[i])}
+    for id, text, held in stated(lesson):
         reasons = {phrase: [m.span() for m in re.finditer(re.escape(phrase), text)]
                    for phrase in plain}
         usual = [m.span() for pattern in everywhere for m in re.finditer(pattern, text)]
@@ -127,15 +128,56 @@ def faults(lesson: source.Lesson, everywhere: dict[str, str], plain: dict[str, s
             where = re.fullmatch(r"set in (\S+)", plain[phrase]) if phrase else None
             used.add(phrase)
             if where and not same(figure, numbers(ast.parse(lesson.cell(where[1]).source))):
-                found.append(f"{cell.id}: {figure!r} is not set in {where[1]}")
+                found.append(f"{id}: {figure!r} is not set in {where[1]}")
             elif not phrase and not _within(at, usual) and not same(figure, held):
-                found.append(f"{cell.id}: {figure!r} in {text[max(0, at - 25) : at + 30]!r}")
+                found.append(f"{id}: {figure!r} in {text[max(0, at - 25) : at + 30]!r}")
     for cell in lesson.cells:
         answer = str(cell.attributes.get("answer", ""))
-        if any(a == answer and not same(a, asserted(cell)) for _, a in figures(answer)):
+        if any(not same(figure, asserted(cell)) for _, figure in figures(answer)):
             found.append(f"{cell.id}: the answer {answer!r}")
     found += [f"no figure is in the phrase {phrase!r}" for phrase in plain if phrase not in used]
     return found
+
+
+def stated(lesson: source.Lesson) -> Iterator[tuple[str, str, set[float]]]:
+    """(cell, text, the numbers that hold it) for all that a lesson says in words."""
+    said = [k for k, cell in enumerate(lesson.cells) if cell.kind == "markdown"]
+    for k, cell in enumerate(lesson.cells):
+        near = [i for i in lesson.code if i < k][-NEAR:] + [i for i in lesson.code if i > k][:NEAR]
+        near = lesson.code if k in (said[0], said[-1]) else [*near, k]
+        held = {n for i in near for n in asserted(lesson.cells[i])}
+        if cell.kind == "markdown":
+            yield cell.id, prose(cell.source), held
+        elif "check" in cell.attributes:
+            exercise = lesson.cell(cell.attributes["check"])
+            proven = {n for c in (exercise, cell) for n in numbers(ast.parse(answer_of(c)))}
+            yield from ((cell.id, prose(hint), proven) for hint in cell.hints)
+        elif cell.kind == "code":
+            yield from ((cell.id, prose(text), held) for text in words_of_pictures(cell))
+            offered = " or ".join(map(str, cell.attributes.get("options", [])))
+            values = {value(figure) for _, figure in figures(offered)}
+            yield cell.id, prose(cell.attributes.get("predict", "")), held | values
+
+
+def words_of_pictures(cell: source.Cell) -> Iterator[str]:
+    """The captions and the titles that a cell gives its pictures."""
+    for node in ast.walk(ast.parse(cell.source)):
+        if not isinstance(node, ast.Call):
+            continue
+        texts = [k.value for k in node.keywords if k.arg in ("caption", "title", "x", "y")]
+        name = getattr(node.func, "id", "")
+        texts += node.args[2:3] if name in ("show", "Drawing") else []
+        for text in texts:
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                yield text.value
+
+
+def answer_of(cell: source.Cell) -> str:
+    """The code that answers an exercise: the solution, or minigen's own where a bug was planted."""
+    if "bug" not in cell.attributes:
+        return cell.source
+    module = planted.module_of(cell.attributes["bug"])
+    return textwrap.dedent(inspect.getsource(getattr(module, cell.attributes["of"])))
 
 
 def _within(at: int, spans: Iterable[tuple[int, int]]) -> bool:
@@ -150,8 +192,8 @@ def main() -> int:
         count += len(found)
         for fault in found:
             print(f"{lesson.path.name}: not asserted: {fault}")
-        stated = sum(len(list(figures(prose(c)))) for c in lesson.cells if c.kind == "markdown")
-        print(f"{lesson.name:<12} {stated} figures in prose, {len(found)} faults", flush=True)
+        all_ = sum(len(list(figures(text))) for _, text, _ in stated(lesson))
+        print(f"{lesson.name:<12} {all_} figures in words, {len(found)} faults", flush=True)
     return int(count > 0)
 
 

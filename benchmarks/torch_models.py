@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -129,17 +128,19 @@ class TorchGPT(torch.nn.Module):
 
 
 @torch.inference_mode()
-def sample(model: TorchGPT, n: int, levels: int, context: Any, draws: torch.Generator) -> Any:
-    """Tokens (n, size, size), one after another, with keys and values in preallocated arrays."""
+def sample(model: TorchGPT, n: int, levels: int, told: Any, draws: torch.Generator) -> Any:
+    """Tokens (n, size, size), one after another, with keys and values in preallocated arrays.
+
+    told: where in the flat image stands what each pixel is told, (T, 4); T: beyond the edge.
+    """
     size, d, heads = model.size, model.width, model.n_heads
     shape = (n, heads, size * size, d // heads)
     caches = [(torch.empty(shape), torch.empty(shape)) for _ in model.blocks]
-    tokens = np.zeros((n, size * size), np.int64)
+    tokens = torch.full((n, size * size + 1), levels)
     for t in range(size * size):
-        told = context(tokens.reshape(n, size, size), levels)[:, t : t + 1]
-        p = F.softmax(model(torch.from_numpy(told), caches, t)[:, -1], -1)
-        tokens[:, t] = torch.multinomial(p, 1, generator=draws)[:, 0].numpy()
-    return tokens.reshape(n, size, size)
+        p = F.softmax(model(tokens[:, told[t : t + 1]], caches, t)[:, -1], -1)
+        tokens[:, t] = torch.multinomial(p, 1, generator=draws)[:, 0]
+    return tokens[:, :-1].reshape(n, size, size).numpy()
 
 
 class TorchViT(torch.nn.Module):

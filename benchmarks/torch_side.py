@@ -200,12 +200,12 @@ def _step_vit(case: Case, layout: Any, compiled: bool) -> Run:
 
 def _sample_gpt(case: Case, layout: Any, compiled: bool) -> Run:
     model, config = _gpt(case)
-    context = minigen_side.image_gpt.context
+    told = torch.tensor(minigen_side.image_gpt.neighbours(config.size, config.size))
     draws = torch.Generator()
 
     def run() -> list[np.ndarray]:
         draws.manual_seed(0)
-        return [torch_models.sample(model, case.sizes["n"], config.levels, context, draws)]
+        return [torch_models.sample(model, case.sizes["n"], config.levels, told, draws)]
 
     return run
 

@@ -35,7 +35,7 @@ from minigen.lesson import check, quick, show
 # Let us measure before we build. Here is the sum of products $\sum_k a_k b_k$, once with Python
 # numbers, one at a time, and once with arrays.
 
-# %% id="arrays.time" predict="10,000 products, and their sum. How many times faster is NumPy: about 2, about 10, or 30 and more?" options=["2", "10", "30"] answer="30"
+# %% id="arrays.time" predict="10,000 products, and their sum. How many times faster is NumPy: about 2, about 10, or 30 and more?" options=["2", "10", "30 and more"] answer="30 and more"
 n = 10_000
 rng = np.random.default_rng(2)
 a, b = rng.standard_normal(n), rng.standard_normal(n)
@@ -235,9 +235,9 @@ check.law("matmul (case = n, m, p, seed)", matmul_is_right, case=cases)
 # %% [markdown] id="arrays.broadcast"
 # ## Broadcasting, and what it hides
 #
-# A layer of a network computes `x @ w + b`: many rows of `x` at once, say 32 pictures, and one bias
-# `b` for each output. `x @ w` is (32, 10) and `b` is (10,). NumPy adds them anyway: it treats `b`
-# as if it were written down 32 times. That is **broadcasting**, and it follows two rules:
+# A layer of a network computes `x @ w + b`: many rows of `x` at once, say a *batch* of 32 pictures,
+# and one bias `b` for each output. `x @ w` is (32, 10) and `b` is (10,). NumPy adds them anyway: it
+# treats `b` as if it were written down 32 times. That is **broadcasting**, and it follows two rules:
 #
 # 1. a missing axis at the front is added, with size 1;
 # 2. an axis of size 1 is repeated to the other's size.
@@ -312,8 +312,9 @@ check.law("unbroadcast sums what was repeated", unbroadcast_is_right,
 # and now and then a 0, which is where hand-written code likes to break.
 #
 # Now mend the engine. We could call `unbroadcast` in `add`, in `mul`, and in every operation to
-# come; chainer's sources have some thirty such calls, and the one that is forgotten is a bug that
-# shows in no picture. It is better to do it **once**, in the walk, where nobody can forget it.
+# come; the sources of chainer, an older library of this kind, have some thirty such calls, and the one
+# that is forgotten is a bug that shows in no picture. It is better to do it **once**, in the walk, where
+# nobody can forget it.
 
 # %% id="arrays.mended"
 def backward(result):
@@ -338,6 +339,9 @@ assert b.grad.shape == (10,) and (b.grad == 32).all()
 # cotangent of shape (32, 10) where (10,) belongs, because of a mistake that has nothing to do with
 # broadcasting, the walk would now hide it. minigen therefore asks each operation to declare that it
 # broadcasts, and for all the others a wrong shape is an error with the operation's name in it.
+#
+# Here is one to see that with. In minigen a value that remembers is a `Tensor`, and an operation is a
+# `Function`: its `forward` takes and gives arrays, its `backward` is all the pulls in one.
 
 # %% id="arrays.refused"
 import minigen

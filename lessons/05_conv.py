@@ -226,11 +226,16 @@ print(f"⟨x, transposed(y, w)⟩  {along_x:.12f}")
 print(f"⟨w, weight(x, y)⟩      {along_w:.12f}")
 assert picture.shape == x.shape and kernel.shape == w.shape
 assert abs(along_x - along_y) < 1e-10 and abs(along_w - along_y) < 1e-10
+assert x.shape[3] == 8
+assert output_size(8, 3, 2, 1) == output_size(7, 3, 2, 1) == 4
 
 # %% [markdown] id="conv.three2"
 # Three different calculations, one number: each is $T$, taken apart at another place. As a test this
 # is worth gold. It needs no reference and no tolerance for nudging, and a padding that is off by one
 # in any of the three kernels breaks it.
+#
+# (`output_padding=(0, 1)` says that `x` has 8 columns, not 7. From either, the output has 4, because
+# the size is rounded down; so the way back has to be told.)
 #
 # The operation in the middle line is called the **adjoint** of the convolution, or, by those who
 # write the convolution as a large matrix, its transpose. Hence *transposed convolution*.
@@ -377,7 +382,8 @@ show(grid(np.stack(cut)[:, None], columns=4, scale=12, value_range=(0, 1)),
 
 # %% [markdown] id="conv.cure"
 # The even ones are clean. The rule is in the diagram: every pixel is reached equally often exactly
-# if the stride divides the kernel's size. That is why DCGAN doubles with kernel 4, stride 2. (An
+# if the stride divides the kernel's size. That is why DCGAN, the generator of lesson 9, doubles with
+# kernel 4, stride 2. (An
 # even kernel only makes it *possible* to be smooth. Weights that differ still leave a pattern; but
 # now a network can learn weights that leave none.) The other cure is to separate the two jobs: make
 # the picture larger by repeating pixels, and convolve afterwards with stride 1, where nothing is
@@ -458,13 +464,13 @@ assert "gradient of x" in found and "gradient of w" not in found
 # %% [markdown] id="conv.upside.task"
 # ### Case 1
 #
-# The kernel's gradient is right, the picture's is not. The first layer of a network learns well, for
-# it needs only the former. All those before it do not.
+# The kernel's gradient is right, the picture's is not. The last layer of a network learns well, for
+# its kernel needs only the former. What is passed on to the layers before it is wrong.
 
 # %% id="conv.upside" exercise=true points=1 time=10 uses=["conv.start", "conv.symptom"] bug="conv_kernels/image-gradient-with-the-kernel-upside-down" of="Conv2d"
 from minigen.ops.conv import Conv2d
 
-# %% id="conv.upside.check" check="conv.upside" hint1="Which line makes gx? It should be the transposed convolution of gy with the same kernel that forward used." hint2="w[:, :, ::-1] is the kernel with its rows in reverse order."
+# %% id="conv.upside.check" check="conv.upside" hint1="Which line makes gx? It should be the transposed convolution of gy with the same kernel that forward used." hint2="`w[:, :, ::-1]` is the kernel with its rows in reverse order."
 from minigen.lesson import check
 
 with check.planted(Conv2d):
@@ -480,7 +486,8 @@ assert "0.5 times" in found and "gradient of w" in found
 # %% [markdown] id="conv.halved.task"
 # ### Case 2
 #
-# A generator whose kernels learn at half the rate of everything else. With Adam, nobody would notice.
+# A generator whose kernels learn at half the rate of everything else. With Adam, which divides every
+# gradient by its usual size, nobody would notice.
 
 # %% id="conv.halved" exercise=true points=1 time=5 uses=["conv.start", "conv.symptom"] bug="conv_kernels/weight-gradient-of-the-transposed-convolution-halved" of="ConvTranspose2d"
 from minigen.ops.conv import ConvTranspose2d
@@ -506,7 +513,7 @@ with check.planted(ConvTranspose2d):
 # All have one signature, and all are tested against rung 0. `use(rung=k)` chooses one. Compiling
 # takes a while the first time, and is kept for the next; it is timed apart.
 
-# %% id="conv.times" predict="How much faster than rung 0 is rung 2 on your machine: about 10, about 100, or 1000 times and more?" options=["10", "100", "1000"] answer="1000"
+# %% id="conv.times" predict="How much faster than rung 0 is rung 2 on your machine: about 10, about 100, or 1000 times and more?" options=["10", "100", "1000 and more"] answer="1000 and more"
 x32 = rng.standard_normal((2, 8, 20, 20)).astype(np.float32)
 w32 = rng.standard_normal((8, 8, 3, 3)).astype(np.float32)
 
@@ -567,10 +574,15 @@ upwards = inspect.getsource(dcgan.Generator)
 downwards = inspect.getsource(dcgan.Discriminator)
 assert "ConvTranspose2d(cin, cout, 4, 2, 1" in upwards
 assert "Conv2d(cin, cout, 4, 2, 1" in downwards
+for n in (4, 7, 14):
+    assert len(scatter(np.ones((n, n)), np.ones((4, 4)), 2)) - 2 == 2 * n
 
 # %% [markdown] id="conv.end"
-# Kernel 4, stride 2, padding 1, everywhere: down in the discriminator, up in the generator. You know
-# now why it is these three numbers.
+# Kernel 4, stride 2, padding 1, at every doubling: up in the generator, which makes pictures, and down
+# in the discriminator, which judges them. (The generator's first layer is another: it spreads a row of
+# numbers out into the first small picture.) You know now why it is these three numbers: 2 divides 4,
+# and of the $2(n - 1) + 4$ rows that scatter gives, the padding takes one at each edge, which
+# leaves $2n$, exactly twice as many.
 #
 # PyTorch has the same trio under the names `conv2d`, `conv_transpose2d` and
 # `torch.nn.grad.conv2d_weight`; its "convolution", like ours, does not turn the kernel around as the

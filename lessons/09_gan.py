@@ -52,7 +52,8 @@ from minigen.optim import Adam
 # ones is $p/(p+q)$, and no D can do better than to say so. Written as a logit: $\log p - \log q$.
 #
 # Let us check this, rather than believe it: two overlapping bell curves, and the loss, integrated, of
-# the perfect D and of others.
+# the perfect D and of others. (The code writes $-\log \sigma(l)$ as $\log(1 + e^{-l})$, which is the same;
+# the function $\log(1 + e^l)$ has a name, softplus.)
 
 # %% id="gan.perfect" predict="When p and q are the same, the perfect D can only say one half, always. Its loss is then log 2 + log 2. About how much is that?" options=["0.7", "1.4", "2"] answer="1.4"
 x = np.linspace(-10, 10, 4001)
@@ -159,7 +160,8 @@ assert all(math.isfinite(float(v)) for v in numbers(np.array([800.0]), np.array(
 # the real ones lie on eight small islands in a ring. A generator has to find all eight. This is the
 # test bench of the trade, because it shows at a glance what in pictures takes experts to see.
 #
-# G and D are networks of two hidden layers each. Note the order in the loop: D's step uses
+# G and D are networks of two hidden layers each: `nn.Linear` is lesson 2's `x @ w + b`, and
+# `nn.LeakyReLU` is the bend between them, $x$ above 0 and $0.2x$ below. Note the order in the loop: D's step uses
 # `fake.detach()`, so that no slope goes back into G; G's step asks for the slopes of G's parameters only,
 # so nothing is computed for D's. With minigen's `grad`, which returns what it is asked for, the two
 # cannot leak into each other.
@@ -250,7 +252,7 @@ show(game.frames, "gan-ring",
 #
 # Now let G learn with ten times the rate, and touch nothing else.
 
-# %% id="gan.collapse" minutes=0.2 predict="G's learning rate is 0.01 instead of 0.001. How many islands will it cover: all 8, about half, or 2 at most?" options=["8", "4", "2"] answer="2"
+# %% id="gan.collapse" minutes=0.2 predict="G's learning rate is 0.01 instead of 0.001. How many islands will it cover: all 8, about half, or 2 at most?" options=["8", "half", "2 at most"] answer="2 at most"
 collapsed = Game(lr_g=1e-2).play(quick(600, 300))
 few, _ = collapsed.found()
 print(f"{few} of 8 islands found")

@@ -87,7 +87,7 @@ def _factor(exact: np.ndarray, numeric: np.ndarray, sizes: Mapping[str, int]) ->
         text = f"it is {ratio:.6g} times what it should be: the factor {name}{sign}"
         yield Finding("factor", text)
     elif exact.size > 1:
-        yield Finding("factor", f"a constant factor {ratio:.6g} times the right gradient")
+        yield Finding("factor", f"it is {ratio:.6g} times what it should be, everywhere")
 
 
 def _slice(
@@ -116,9 +116,9 @@ def _transposed(exact: np.ndarray, numeric: np.ndarray) -> Iterator[Finding]:
     if 2 <= exact.ndim <= 5:
         for axes in itertools.permutations(range(exact.ndim)):
             if same(exact, numeric.transpose(axes)):
-                yield Finding("transposed", f"the right gradient with its axes permuted as {axes}")
+                yield Finding("transposed", f"what it should be, with its axes permuted as {axes}")
         if same(exact.ravel(), numeric.T.ravel()):
-            yield Finding("transposed", "the right gradient's transpose, read in the wrong order")
+            yield Finding("transposed", "its transpose is right: it is read in the wrong order")
 
 
 def _flipped(exact: np.ndarray, numeric: np.ndarray) -> Iterator[Finding]:
@@ -128,7 +128,7 @@ def _flipped(exact: np.ndarray, numeric: np.ndarray) -> Iterator[Finding]:
         for some in itertools.combinations(axes[::-1], count):
             if same(exact, np.flip(numeric, some)):
                 yield Finding(
-                    "flipped", f"the right gradient reversed along axes {tuple(sorted(some))} "
+                    "flipped", f"what it should be, reversed along axes {tuple(sorted(some))} "
                     "(a flipped kernel: convolution where correlation is meant, or the reverse?)"
                 )
 

@@ -72,20 +72,21 @@ class Function:
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         try:
-            first = inputs[0].data
-            for x in inputs:
-                if x.data.dtype is not first.dtype or type(x.data) is not type(first):
+            arrays = [x.data for x in inputs]
+            dtype = arrays[0].dtype
+            for array in arrays:
+                # Two GPUs have one type of array, so whatever is not NumPy's is looked at closely.
+                if array.dtype is not dtype or type(array) is not np.ndarray:
                     _check_alike(self.name, inputs)
-            if type(first) is not np.ndarray:  # two GPUs have one type of array
-                _check_alike(self.name, inputs)
+                    break
         except AttributeError:  # asked afterwards, because it is asked of every operation
             _check_tensors(self.name, inputs)
             raise
         if tape._quiet or self.is_view:  # a view computes nothing that could warn
-            out = Tensor(self.forward(*[x.data for x in inputs]))
+            out = Tensor(self.forward(*arrays))
         else:
             with np.errstate(all="ignore"):  # infinities and NaNs are values; see detect_anomaly()
-                out = Tensor(self.forward(*[x.data for x in inputs]))
+                out = Tensor(self.forward(*arrays))
         if self.is_view:
             out.version = inputs[0].version
         if _anomaly:
@@ -164,15 +165,18 @@ class Function:
                 gxs = self.backward(gy)
         else:
             gxs = self.backward(gy)
-        gxs = gxs if isinstance(gxs, tuple) else (gxs,)
+        gxs = gxs if type(gxs) is tuple else (gxs,)
         if len(gxs) != len(wanted):
             raise RuntimeError(
                 f"{self.name}.backward returned {len(gxs)} gradients for {len(wanted)} inputs: "
                 "return one for each, None where there is none"
             )
         out: list[Tensor | None] = []
-        for i, (gx, want) in enumerate(zip(gxs, wanted, strict=True)):
-            gx = self._fitted(gx, i) if want and gx is not None else None
+        for i, gx in enumerate(gxs):
+            if gx is None or not wanted[i]:
+                gx = None
+            elif type(gx) is not Tensor or gx.data.shape != self.shapes[i]:
+                gx = self._fitted(gx, i)
             if _anomaly and gx is not None:
                 _check_finite(self, "backward", gx.data, (gy,))
             out.append(gx)

@@ -78,6 +78,9 @@ class Optimizer:
                 raise TypeError(
                     f"{name}.step(grads): gradient {i} is a {type(g).__name__}, not a Tensor"
                 )
+            pairs.append((i, g.data))
+            if _alike(g.data, p.data):
+                continue
             if g.device != p.device:
                 raise ValueError(
                     f"{name}.step(grads): gradient {i} is on {g.device}, its parameter on "
@@ -88,15 +91,15 @@ class Optimizer:
                     f"{name}.step(grads): gradient {i} has shape {g.shape} and dtype {g.dtype}, "
                     f"its parameter {p.shape} and {p.dtype}; are the lists in the same order?"
                 )
-            pairs.append((i, g.data))
         return pairs
 
     def _slot(self, i: int, name: str) -> Any:
         """The array that is kept for parameter i under this name; zeros at first."""
-        data = self.params[i].data
-        if name not in self.state[i]:
-            self.state[i][name] = namespace_of(data).zeros(data.shape, data.dtype)
-        return self.state[i][name]
+        kept = self.state[i]
+        if name not in kept:
+            data = self.params[i].data
+            kept[name] = namespace_of(data).zeros(data.shape, data.dtype)
+        return kept[name]
 
     def zero_grad(self) -> None:
         """Set every parameter's `.grad` to None."""
@@ -221,8 +224,8 @@ class Adam(Optimizer):
         # One kernel call for all parameters of a device and dtype with equally many steps.
         groups: dict[Any, list[tuple[int, Any]]] = {}
         for i, g in pairs:
-            p = self.params[i]
-            groups.setdefault((self.steps[i], p.dtype, p.device), []).append((i, g))
+            device = "cpu" if type(g) is np.ndarray else self.params[i].device
+            groups.setdefault((self.steps[i], g.dtype, device), []).append((i, g))
         recording = graph.recorder()
         for (step, *_), group in groups.items():
             targets = [self.params[i].data for i, _ in group]
@@ -333,6 +336,11 @@ def cosine(step: int, *, lr: float, total: int, warmup: int = 0, final: float = 
         return lr * step / warmup
     progress = min(1.0, (step - warmup) / (total - warmup))
     return final + (lr - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _alike(g: Any, p: Any) -> bool:
+    """Are these NumPy arrays of one shape and dtype? Asked of every parameter in every step."""
+    return type(g) is type(p) is np.ndarray and g.shape == p.shape and g.dtype is p.dtype
 
 
 # ---- gradients, averages

@@ -200,7 +200,7 @@ class Tensor:
             )
         gy, order = _cotangent(self, gradient, "backward"), _reachable(self)
         leaves: set[Function | Tensor] = {n for n in order if isinstance(n, Tensor)}
-        found = _walk(self, order, leaves, gy, False, retain_graph)
+        found = _walk(self, order, set(order), leaves, gy, False, retain_graph)
         for leaf, g in found.items():
             assert isinstance(leaf, Tensor)
             # A copy of its own: g may share memory with the cotangent or with another gradient.
@@ -257,8 +257,9 @@ def grad(
         if not isinstance(x, Tensor):
             raise TypeError(f"grad(y, xs): xs[{i}] is a {type(x).__name__}, not a Tensor")
     retain = create_graph if retain_graph is None else retain_graph
-    targets = {x.node for x in xs}
-    found = _walk(y, _reachable(y), targets, _cotangent(y, gy, "grad"), create_graph, retain)
+    targets, order = {x.node for x in xs}, _reachable(y)
+    leads = _leading(order, targets)
+    found = _walk(y, order, leads, targets, _cotangent(y, gy, "grad"), create_graph, retain)
     # A constant has no paths to it, also when y itself is that constant.
     return [
         found[x.node]
@@ -275,7 +276,9 @@ def _cotangent(y: Tensor, gy: Tensor | None, caller: str) -> Tensor:
                 f"{caller}() of a tensor of shape {y.shape}: only a scalar needs no cotangent. "
                 "Reduce it first, e.g. y.mean(), or give a cotangent of the same shape"
             )
-        return Tensor(namespace_of(y.data).ones(y.data.shape, y.data.dtype))
+        one = Tensor(namespace_of(y.data).empty(y.data.shape, y.data.dtype))
+        one.data.fill(1)
+        return one
     gy = gy if isinstance(gy, Tensor) else Tensor(gy)
     if gy.device != y.device:
         raise ValueError(
@@ -307,19 +310,27 @@ def _reachable(y: Tensor) -> list[Function | Tensor]:
 _serial = operator.attrgetter("serial")
 
 
+def _leading(
+    order: list[Function | Tensor], targets: set[Function | Tensor]
+) -> set[Function | Tensor]:
+    """The nodes from which a path leads to a target: of those on the way to a leaf, all."""
+    leads: set[Function | Tensor] = set()
+    for node in order:
+        if node in targets or not leads.isdisjoint(node.parents):
+            leads.add(node)
+    return leads
+
+
 def _walk(
     y: Tensor,
     order: list[Function | Tensor],
+    leads: set[Function | Tensor],
     targets: set[Function | Tensor],
     gy: Tensor,
     create_graph: bool,
     retain_graph: bool,
 ) -> dict[Function | Tensor, Tensor]:
     """Carry the cotangent from y back to the targets, along the paths that lead there only."""
-    leads = set()
-    for node in order:
-        if node in targets or not leads.isdisjoint(node.parents):
-            leads.add(node)
     cotangents: dict[Function | Tensor, Tensor] = {y.node: gy} if y.node in leads else {}
     found = {}
     with _walking(create_graph):
@@ -329,10 +340,11 @@ def _walk(
                 continue
             if node in targets:
                 found[node] = g if type(g) is Tensor else Tensor(g.data)  # pieces, put together
-            if isinstance(node, Tensor) or leads.isdisjoint(node.parents):
+            parents = node.parents
+            if isinstance(node, Tensor) or leads.isdisjoint(parents):
                 continue
-            wanted = tuple([p in leads for p in node.parents])
-            for parent, gx in zip(node.parents, node.gradients(g, wanted), strict=True):
+            wanted = tuple([p in leads for p in parents])
+            for parent, gx in zip(parents, node.gradients(g, wanted), strict=True):
                 if parent is not None and gx is not None:
                     before = cotangents.get(parent)
                     cotangents[parent] = gx if before is None else before + gx
@@ -363,6 +375,8 @@ class _walking:
 
 def _array(data: Any) -> Any:
     """data as an array: CuPy's own, or its memory shared if it lies on a GPU, as torch's may."""
+    if isinstance(data, np.generic):  # what a NumPy array sums up to
+        return np.asarray(data)
     if on_gpu(data):
         return data
     if hasattr(data, "__cuda_array_interface__"):

@@ -99,7 +99,8 @@ def trace(output: Tensor, names: Mapping[str, Tensor] | None = None) -> Trace:
     if len(order) > LIMIT:
         raise ValueError(f"trace(): {len(order)} nodes are too many to read; trace a smaller part "
                          f"(at most {LIMIT})")
-    found = _walk(output, order, set(order), _cotangent(output, None, "trace"), False, True)
+    every, gy = set(order), _cotangent(output, None, "trace")
+    found = _walk(output, order, every, every, gy, False, True)
     labels = _labels(order, names or {})
     values: dict[Any, np.ndarray | None] = {}
     steps = []

@@ -33,8 +33,8 @@ ACTIVATED = ("gemm", "conv2d", "conv_transpose2d")
 LARGE = 1 << 16  # bytes from which on it is worth looking where an array begins
 
 __all__ = [
-    "activated", "backend_of", "beside", "empty", "namespace_of", "on_gpu", "readable", "setting",
-    "to_device", "use",
+    "activated", "add", "backend_of", "beside", "empty", "namespace_of", "on_gpu", "readable",
+    "setting", "to_device", "use",
 ]  # fmt: skip
 
 
@@ -219,6 +219,15 @@ def empty(shape: int | tuple[int, ...], dtype: Any, like: Any = None) -> Any:
         return np.empty(shape, dtype)
     memory = np.empty(size + CACHE_LINE, np.uint8)
     return np.ndarray(shape, dtype, memory, -memory.ctypes.data % CACHE_LINE)
+
+
+def add(x: Any, y: Any) -> Any:
+    """z = x + y, with broadcasting: on all cores where that pays, otherwise NumPy's or CuPy's."""
+    if type(x) is not np.ndarray or type(y) is not np.ndarray or x.nbytes < LARGE:
+        return x + y
+    from .cpu import elementwise
+
+    return elementwise.add(x, y)
 
 
 capturing = False  # set by minigen_kernels.graph, while the work of a GPU is being recorded

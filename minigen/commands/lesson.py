@@ -14,14 +14,16 @@ USAGE = """usage: minigen lesson                  the lessons, how far you are, 
        minigen lesson 1               step through a lesson, by number or by name
        minigen lesson run 1           run it from beginning to end, without questions
        minigen lesson start DIR       make a workspace: a stub for every exercise
-       minigen lesson check [ID]      judge an exercise, or all you have begun
+       minigen lesson check [ID]      judge an exercise (its name or its file), or all
+                                      you have begun
        minigen lesson hint ID         the next hint
        minigen lesson solution ID     the lesson's own solution
        minigen lesson build [--out DIR] [--notebooks] [NAME ...]
                                       the lessons as pages that need no network
 
---quick, with a lesson, run or build: smaller sizes, less computing. Stubs are never overwritten.
-Progress is kept in your state folder, by a lesson's name; MINIGEN_PROGRESS names another file."""
+--quick, with a lesson, run or build: smaller sizes, less computing. Stubs are
+never overwritten. Progress is kept in your state folder, by a lesson's name;
+MINIGEN_PROGRESS names another file."""
 ACTIONS = ["list", "run", "start", "check", "hint", "solution", "build"]
 
 
@@ -139,7 +141,7 @@ def _check(word: str | None = None) -> int:
         lesson, id = course.exercise(word)
         _ready()
         verdict = exercises.judge(lesson, id, exercises.workspace(progress), progress)
-        out(exercises.report(id, verdict))
+        _say(exercises.report(id, verdict))
         return 0 if verdict.kind == "passed" else 1
     _ready()
     folder, failed, begun = exercises.workspace(progress), 0, 0
@@ -152,12 +154,12 @@ def _check(word: str | None = None) -> int:
                 continue
             begun += 1
             verdict = exercises.judge(lesson, id, folder, progress)
-            out(exercises.report(id, verdict))
+            _say(exercises.report(id, verdict))
             failed += verdict.kind != "passed"
     if not begun:
         first = course.lessons()[0]
         path = exercises.file_of(first, next(iter(first.exercises)), folder)
-        out(f"no exercise in {folder} was begun yet: edit {path}, for example")
+        _say(f"no exercise in {folder} was begun yet: edit {path}, for example")
     return 1 if failed else 0
 
 
@@ -165,8 +167,18 @@ def _hint(word: str) -> int:
     from ..lesson import course, exercises
     from ..lesson.progress import Progress
 
-    out(exercises.hint(*course.exercise(word), Progress()))
+    _say(exercises.hint(*course.exercise(word), Progress()))
     return 0
+
+
+def _say(text: str) -> None:
+    """As out(), but a terminal gets its lines broken between words."""
+    from ..lesson.screen import Screen
+
+    if sys.stdout is not None and sys.stdout.isatty():
+        Screen(sys.stdout).plain(text)
+    else:
+        out(text)
 
 
 def _solution(word: str) -> int:

@@ -81,10 +81,13 @@ def described(arguments: dict[str, Any]) -> str:
             parts = [described({f"argument {k}": a}) for k, a in enumerate(value.arrays)]
             lines += [part.partition("\n")[2] for part in parts]
             continue
-        text = np.array2string(value, precision=4, threshold=30) if isinstance(
-            value, np.ndarray) else repr(value)
+        if isinstance(value, np.ndarray):
+            text = np.array2string(value, precision=4, threshold=30)
+        else:
+            with np.printoptions(precision=4, threshold=30, linewidth=60):
+                text = repr(value)
         shape = f"  shape {value.shape}" if isinstance(value, np.ndarray) else ""
-        lines.append(f"  {name} = " + text.replace("\n", "\n      ") + shape)
+        lines.append(f"  {name} = " + text.replace("\n", "\n" + " " * (len(name) + 5)) + shape)
     return "\n".join(lines)
 
 
@@ -126,8 +129,9 @@ def compare(found: Any, expected: Any, name: str, rtol: float = 1e-9) -> None:
     if not np.allclose(y, right, rtol=rtol, atol=rtol * scale, equal_nan=True):
         sizes = {f"axis {k}": n for k, n in enumerate(right.shape)}
         finding = explain(y, right, sizes) if np.isfinite(y).all() else None
+        # A value that is zero has left no tape; what it is can be seen.
         looks = f"\nit looks like this: {finding.text}" if finding and (
-            finding.kind != "unknown") else ""
+            finding.kind not in ("unknown", "zero")) else ""
         raise Failed(f"{name} gives {_brief(y)}, where {_brief(right)} belongs{looks}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import MinigenError, UsageError, did_you_mean
 from .source import Lesson, read
 
-__all__ = ["exercise", "find", "folder", "lessons"]
+__all__ = ["exercise", "find", "folder", "lessons", "stub_name"]
 
 
 def folder() -> Path:
@@ -44,9 +44,16 @@ def find(word: str) -> Lesson:
 
 
 def exercise(word: str) -> tuple[Lesson, str]:
-    """(the lesson, the exercise's id) of an id or its last part; UsageError if none or several."""
+    """(the lesson, the exercise's id) of an id, its last part or the learner's file.
+
+    UsageError if there is none, or several.
+    """
     ids = {id: lesson for lesson in lessons() for id in lesson.exercises}
     found = [id for id in ids if word in (id, id.partition(".")[2])]
+    if not found and word.endswith(".py"):
+        stub = Path(word).absolute()
+        found = [id for id, lesson in ids.items()
+                 if (lesson.path.stem, stub_name(id)) == (stub.parent.name, stub.name)]
     if len(found) > 1:
         raise UsageError(f'which "{word}": {" or ".join(found)}? Give the whole name.')
     if not found:
@@ -56,3 +63,8 @@ def exercise(word: str) -> tuple[Lesson, str]:
         )
     (id,) = found
     return ids[id], id
+
+
+def stub_name(id: str) -> str:
+    """The name of the learner's file of an exercise, in the folder of its lesson."""
+    return f"{id.partition('.')[2].replace('.', '_')}.py"

@@ -28,6 +28,8 @@ SECONDS = 20.0  # of the processor, imports not counted; MINIGEN_LESSON_SECONDS 
 MEGABYTES = 1024  # more than the packages themselves take
 LARGEST = 1 << 20  # bytes of a file of the workspace that is put back when it is changed
 SHOWN = 2000  # characters of what the learner's code prints
+SHOWN_LINES = 12  # of these: the verdict stands above them
+WIDE = 77  # columns of a comment in a stub, without its sign
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _here() -> Path | None:
 
 def file_of(lesson: Lesson, id: str, folder: Path | None) -> Path:
     """The learner's file of an exercise."""
-    return (folder or Path()) / lesson.path.stem / f"{id.partition('.')[2].replace('.', '_')}.py"
+    return (folder or Path()) / lesson.path.stem / course.stub_name(id)
 
 
 def stub_file(lesson: Lesson, id: str) -> str:
@@ -91,26 +93,33 @@ def stub_file(lesson: Lesson, id: str) -> str:
     head += [*task(lesson, cell), "", f"minigen lesson check {id}", f"minigen lesson hint {id}"]
     uses = cell.attributes.get("uses", [])
     if uses:
-        head += ["", "Given, from the lesson: " + ", ".join(names_in(lesson, uses))]
+        given = "Given, from the lesson: " + ", ".join(names_in(lesson, uses))
+        head += ["", *textwrap.wrap(given, WIDE, break_long_words=False)]
     comment = "\n".join(f"# {line}".rstrip() for line in head)
     if "bug" in cell.attributes:
         module = planted.module_of(cell.attributes["bug"]).__name__
         body = planted.suspect(cell.attributes["bug"], cell.attributes["of"])
-        note = f"# All names of {module} are there already. One line below is wrong."
+        note = ("#\n" + f"# All names of {module} are there already.\n"
+                "# One line below is wrong.")
         return f"{comment}\n{note}\n\n\n{body}"
     return f"{comment}\n\n{stub_of(cell)}"
 
 
 def task(lesson: Lesson, cell: Cell) -> list[str]:
-    """The prose right before an exercise, as lines of 90 characters."""
+    """The prose right before an exercise, as lines that fit a terminal as comments."""
     before = lesson.cells[lesson.cells.index(cell) - 1]
     if before.kind != "markdown":
         return []
     text = each_formula(before.source, lambda tex, shown: plain(tex))
     lines: list[str] = []
     for block in re.split(r"\n\s*\n", text):
-        fixed = block.startswith(("    ", "```", "- ", "|"))
-        lines += [*(block.splitlines() if fixed else textwrap.wrap(block, 90)), ""]
+        if block.startswith(("    ", "```", "|")):
+            lines += block.splitlines()
+        else:
+            for part in re.split(r"\n(?=- )", block):
+                deep = "  " if part.startswith("- ") else ""
+                lines += textwrap.wrap(" ".join(part.split()), WIDE, subsequent_indent=deep)
+        lines.append("")
     return lines[:-1]
 
 
@@ -205,8 +214,9 @@ def judge_file(lesson: Lesson, id: str, path: Path) -> Verdict:
             kind, message = values["kind"], values["message"]
         else:
             kind, message = _without_verdict(code, Path(str(told) + ".trace"), path, seconds)
-    if len(text) > SHOWN:
-        text = text[:SHOWN] + " ... (it prints more)"
+    head = "".join(text[:SHOWN].splitlines(keepends=True)[:SHOWN_LINES])
+    if len(head) < len(text):
+        text = f"{head.rstrip()}\n... (it prints more)"
     return Verdict(kind, message, text, spent)
 
 

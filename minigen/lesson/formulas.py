@@ -24,7 +24,7 @@ SIGNS = {
     ";": " ", "!": "", "{": "{", "}": "}",
 }  # fmt: skip
 RAISED = dict(zip("0123456789+-nTi*", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿᵀⁱ*", strict=True))
-LOWERED = dict(zip("0123456789+-aeioxnkt", "₀₁₂₃₄₅₆₇₈₉₊₋ₐₑᵢₒₓₙₖₜ", strict=True))
+LOWERED = dict(zip("0123456789+-aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True))
 
 
 def each_formula(text: str, replace: Callable[[str, bool], str]) -> str:
@@ -49,14 +49,17 @@ def plain(tex: str) -> str:
         text = re.sub(rf"\\t?frac\s*{group}\s*{group}", _fraction, text)
         text = re.sub(rf"\\sqrt\s*{group}", lambda m: f"√{_bracketed(m[1])}", text)
     text = re.sub(r"\\([a-zA-Z]+|[|,;!{}])", lambda m: SIGNS.get(m[1], m[1]), text)
-    text = re.sub(r"∂ (?=\w)", "∂", text)
+    text = re.sub(r"(?<=[∂⟨]) | (?=⟩)", "", text)
     text = re.sub(rf"\^(?:{group}|(\S))", lambda m: _moved(m, RAISED, "^"), text)
     text = re.sub(rf"_(?:{group}|(\S))", lambda m: _moved(m, LOWERED, "_"), text)
     return text.replace("{", "").replace("}", "").strip()
 
 
 def _fraction(m: re.Match[str]) -> str:
-    return f"{_bracketed(m[1])}/{_bracketed(m[2])}"
+    above, below = _bracketed(m[1]), _bracketed(m[2])
+    if (above, below) == ("1", "2"):
+        return "½"  # 1/2(a + b) could be read as 1/(2(a + b))
+    return f"{above}/({below})" if re.fullmatch(r"\d+[a-z]+", below) else f"{above}/{below}"
 
 
 def _bracketed(text: str) -> str:
@@ -78,4 +81,7 @@ def mathml(tex: str, displayed: bool) -> str:
         raise MinigenError(
             "pages with formulas need latex2mathml: pip install 'minigen[lessons]'"
         ) from None
-    return convert(tex, display="block" if displayed else "inline")
+    text = convert(tex, display="block" if displayed else "inline")
+    # log p: what is written with letters keeps a little away from the next letters.
+    return re.sub(r"(<mi>[a-z]{2,}</mi>)(?=<m(?:i|n|su[bp]|frac)>)",
+                  r'\1<mspace width="0.17em"/>', text)

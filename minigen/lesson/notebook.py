@@ -13,9 +13,16 @@ from ..errors import MinigenError
 from ..images import write_atomically
 from .build import exercise_block
 from .session import package_environment
-from .source import Lesson, LessonError
+from .source import Lesson, LessonError, solution_of
+from .steps import minutes
 
 __all__ = ["notebook"]
+
+WRITE = ("The next cell holds the solution, folded. Write yours in its place; "
+         "the cell after it judges.")
+MEND = ("Mend it in your workspace (`minigen lesson start DIR` makes one). The next cell, folded, "
+        "takes minigen's own, which is right; the one after it judges.")
+
 
 def notebook(lesson: Lesson, folder: Path, *, quick: bool = False) -> Path:
     """The lesson as a notebook, converted by jupytext and executed by nbclient."""
@@ -56,20 +63,35 @@ def _annotated(lesson: Lesson, cells: Sequence[Any]) -> list[Any]:
 
     out: list[Any] = []
     for ours, cell in zip(lesson.cells, cells, strict=True):
+        if ours.kind == "raw":
+            out.append(new_markdown_cell(_facts(lesson), id="header-cell"))
+            continue
         if ours.attributes.get("exercise"):
             block = exercise_block(lesson, ours, "")
             hints = [f"<details><summary>Hint {k}</summary>\n\n{hint}\n\n</details>"
                      for k, hint in enumerate(block.hints, 1)]
             text = [f"**Exercise** `{ours.id}`", f"```python\n{block.code.rstrip()}\n```", *hints,
-                    "The next cell is the solution, folded."]
+                    MEND if "bug" in ours.attributes else WRITE]
             out.append(new_markdown_cell("\n\n".join(text), id=_name(ours.id, "task")))
             cell.metadata["jupyter"] = {"source_hidden": True}
+            cell.source = solution_of(ours).rstrip()
         elif "predict" in ours.attributes:
             question = f"> **Before you look:** {ours.attributes['predict']}"
             out.append(new_markdown_cell(question, id=_name(ours.id, "question")))
-        cell.id = _name(ours.id or "header", "cell")
+        cell.id = _name(ours.id, "cell")
         out.append(cell)
     return out
+
+
+def _facts(lesson: Lesson) -> str:
+    """What a reader wants to know first, in place of the header, which is for programs."""
+    from ..version import __version__
+
+    header = lesson.header
+    return (f"*Lesson {lesson.number} · {header.read_minutes:g} minutes to read · "
+            f"{minutes(header.cpu_minutes)} of computing · run with minigen {__version__}*\n\n"
+            "To run it yourself: `pip install 'minigen[lessons]'` in the place where this notebook "
+            "computes.")
 
 
 def _name(id: str, what: str) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from .formulas import each_formula, plain
@@ -17,6 +18,8 @@ from .showing import Picture
 __all__ = ["Screen"]
 
 WIDTH = 80
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+HEADING = re.compile(r"\x1b\[[0-9;]*m[^\x1b]+\x1b\[0m\s*")  # all of it in one style
 
 
 class Screen:
@@ -70,19 +73,23 @@ class Screen:
 
     def output(self, text: str) -> None:
         """What a cell prints, as it comes; in a terminal, long lines break between words."""
-        from rich.text import Text
-
         for line in text.splitlines(keepends=True):
             end = "\n" if line.endswith("\n") else ""
-            line = line.removesuffix("\n")
-            if self.console.is_terminal and len(line) > self.console.width:
-                deep = min(len(line) - len(line.lstrip()) + 2, WIDTH // 4)
-                line = "\n".join(p.plain for p in folded(Text(line), self.console.width, deep))
-            self._print(line, end=end, markup=False, soft_wrap=True, style="green")
+            self._print(self._broken(line.removesuffix("\n")), end=end, markup=False,
+                        soft_wrap=True, style="green")
 
     def plain(self, text: str) -> None:
-        """Text as it is."""
-        self._print(text, markup=False, soft_wrap=True)
+        """Text as it is; in a terminal, long lines break between words."""
+        for line in text.split("\n"):
+            self._print(self._broken(line), markup=False, soft_wrap=True)
+
+    def _broken(self, line: str) -> str:
+        from rich.text import Text
+
+        if not self.console.is_terminal or len(line) <= self.console.width:
+            return line
+        deep = min(len(line) - len(line.lstrip()) + 2, WIDTH // 4)
+        return "\n".join(p.plain for p in folded(Text(line), self.console.width, deep))
 
     def lines(self, lines: Iterable[str]) -> None:
         """Lines as they are."""
@@ -114,6 +121,37 @@ class Screen:
         # A path that goes on in the next line can be neither clicked nor copied.
         gap = " " if len(label) + len(place) < self.console.width else "\n"
         self._print(f"{label}{gap}{place}", markup=False, soft_wrap=True, style="cyan")
+
+    def pages(self, write: Callable[[], None]) -> list[str]:
+        """What `write` writes, in pages that leave the terminal a line for its prompt.
+
+        None where there is no terminal, whose top could be lost: then it is written at once.
+        """
+        if not self.console.is_terminal:
+            write()
+            return []
+        with self.console.capture() as caught:
+            write()
+        found: list[str] = []
+        lines = caught.get().splitlines(keepends=True)
+        most = max(self.console.height - 1, 5)
+        while lines:
+            cut = most if len(lines) > most else len(lines)
+            if cut < len(lines):  # at an empty line, if there is one far enough down
+                seen = [ESCAPES.sub("", line).strip(" 0123456789\n") for line in lines[:most]]
+                empty = [k for k in range(most // 2, most)
+                         if not seen[k] and not HEADING.fullmatch(lines[k - 1])]
+                cut = empty[-1] + 1 if empty else most
+            found.append("".join(lines[:cut]))
+            lines = lines[cut:]
+        return found
+
+    def page(self, text: str) -> None:
+        """One of `pages`."""
+        try:
+            self.stream.write(text)
+        except UnicodeEncodeError:
+            self.stream.write(text.encode("ascii", "replace").decode())
 
     def ask(self, prompt: str) -> str | None:
         """A line from the reader; None when there is no more."""

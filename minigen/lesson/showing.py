@@ -90,6 +90,8 @@ def draw(picture: Picture) -> None:
     data = base64.b64encode(file.read_bytes()).decode()
     kind = f"image/{file.suffix.removeprefix('.')}"
     display({kind: data, "text/plain": picture.caption or file.name}, raw=True)
+    if picture.caption:
+        display({"text/markdown": f"*{picture.caption}*", "text/plain": picture.caption}, raw=True)
     _drawn[picture.png] = _run()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import MinigenError
-from . import exercises
+from . import exercises, planted
 from .progress import Progress
 from .screen import Screen
 from .session import Session
@@ -19,10 +19,10 @@ from .steps import chosen, key_of, minutes, steps_of
 __all__ = ["Stepper"]
 
 HELP = """\
-Enter       run the code of this step, then go on to the next
+Enter       show more of this step, then run its code, then go on to the next
 b           back one step
 r           run this step again, in the state the steps before it leave
-to N        run up to step N
+to N        run up to step N, or go back to it
 list        the steps
 e NAME      explain a name: its value, shape, signature, source
 check       judge the exercise of this step; then: hint, solution
@@ -50,6 +50,7 @@ class Stepper:
         at = progress.lesson(lesson.name).get("at", "")
         self.at = keys.index(at) if at in keys else 0
         self.ran = False  # the code of the current step
+        self.rest: list[str] = []  # pages of it that are still to be shown
         self.finished = False
 
     def walk(self) -> int:
@@ -62,6 +63,8 @@ class Stepper:
         else:
             self.screen.note(f"about {header.read_minutes:g} minutes to read, "
                              f"{minutes(header.cpu_minutes)} of computing; ? explains the keys")
+        if self.session.quick:
+            self.screen.note("quick: smaller sizes, so pictures and figures fall short of the text")
         try:
             self.session.start()
             self.present()
@@ -84,7 +87,9 @@ class Stepper:
         """Where the reader is, and what Enter does."""
         step = self.steps[self.at]
         last = self.at == len(self.steps) - 1
-        if step.code is not None and not self.ran and not self.exercise():
+        if self.rest:
+            enter = "more"
+        elif step.code is not None and not self.ran and not self.exercise():
             enter = "run"
         else:
             enter = "finish" if last else "next"
@@ -93,8 +98,7 @@ class Stepper:
 
     def leave(self) -> int:
         """Say how to go on; the exit code."""
-        done = self.progress.lesson(self.lesson.name)["done"]
-        self.screen.note("done." if done else f"left at step {self.at + 1} of {len(self.steps)}; "
+        self.screen.note(f"left at step {self.at + 1} of {len(self.steps)}; "
                          f"go on with: minigen lesson {self.lesson.name}")
         return 0
 
@@ -183,7 +187,10 @@ class Stepper:
             self.screen.note("the check was stopped; nothing of yours is changed")
 
     def go_on(self) -> None:
-        """Run what is to be run, else go to the next step."""
+        """Show what is left of this step, else run what is to be run, else go to the next."""
+        if self.rest:
+            self.screen.page(self.rest.pop(0))
+            return
         step = self.steps[self.at]
         if step.code is not None and not self.ran and not self.exercise():
             self.run()
@@ -206,22 +213,36 @@ class Stepper:
         self.present()
 
     def run_to(self, target: int) -> None:
-        """Run every step up to `target`, without questions; stop where one fails."""
+        """Run every step up to `target`, without questions; stop where one fails. Or go back."""
+        if target <= self.at:
+            self.move(target)
         while self.at < target:
             runs = self.steps[self.at].code is not None and not self.exercise()
             if runs and not self.run(ask=False):
                 return
+            self.show_rest()
             self.move(self.at + 1)
+
+    def show_rest(self) -> None:
+        """All that is left of this step, at once."""
+        self.screen.page("".join(self.rest))
+        self.rest = []
 
     # ---- showing and running
 
     def present(self) -> None:
-        """Show the prose and the code of this step."""
+        """Show the prose and the code of this step, as much of it as the terminal holds."""
+        self.ran = self.steps[self.at].code is None
+        self.rest = self.screen.pages(self.write_step)
+        if self.rest:
+            self.screen.page(self.rest.pop(0))
+
+    def write_step(self) -> None:
+        """The prose and the code of this step."""
         step = self.steps[self.at]
         for cell in step.prose:
             self.screen.prose(cell.source)
         if step.code is None:
-            self.ran = True
             return
         cell = self.lesson.cells[step.code]
         if not cell.attributes.get("exercise"):
@@ -230,8 +251,9 @@ class Stepper:
             return
         minutes_ = cell.attributes.get("time", 10)
         self.screen.rule(f"exercise {cell.id}, about {minutes_} minutes")
-        if "bug" not in cell.attributes:
-            self.screen.code(stub_of(cell))
+        bug = cell.attributes.get("bug")
+        self.screen.code(stub_of(cell) if bug is None else
+                         planted.suspect(bug, cell.attributes["of"]))
         passed = self.progress.exercise(self.lesson.name, cell.id)["passed"]
         where = self.progress.workspace
         do = "mend" if "bug" in cell.attributes else "write"
@@ -245,6 +267,7 @@ class Stepper:
     def run(self, ask: bool = True) -> bool:
         """Run the code of this step, after asking for a prediction; False when it failed."""
         step = self.steps[self.at]
+        self.show_rest()
         if step.code is None:
             self.screen.note("this step has no code to run")
             return True
@@ -296,7 +319,11 @@ class Stepper:
     def catch_up(self, code: int | None) -> None:
         """Say how many cells run first, where there are some."""
         missing = self.session.missing(code) if code is not None else []
-        if len(missing) > 1:
+        cells = [self.lesson.cells[i] for i in missing]
+        exercises = [c.id for c in cells if c.attributes.get("exercise")]
+        if cells and all(c.attributes.keys() & {"exercise", "check"} for c in cells):
+            self.screen.note(f"the lesson goes on with its own {' and '.join(exercises)}")
+        elif len(missing) > 1:
             self.screen.note(f"running the {len(missing)} cells before this one first")
 
 

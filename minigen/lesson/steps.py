@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,11 +56,17 @@ def key_of(lesson: Lesson, step: Step) -> str:
 
 def chosen(said: str, options: Sequence[str]) -> str | None:
     """The option that a reader means; its first letters are enough. None if it is none, or several.
+
+    Brackets, commas and spaces need not be typed.
     """
-    said = said.strip().lower()
-    exact = [option for option in options if option.lower() == said]
-    found = exact or [option for option in options if said and option.lower().startswith(said)]
+    said = _letters(said)
+    exact = [option for option in options if _letters(option) == said]
+    found = exact or [option for option in options if said and _letters(option).startswith(said)]
     return found[0] if len(found) == 1 else None
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\s(),]", "", text.lower())
 
 
 def minutes(value: float) -> str:

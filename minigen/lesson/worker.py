@@ -10,7 +10,6 @@ import contextlib
 import inspect
 import json
 import os
-import reprlib
 import signal
 import sys
 import threading
@@ -23,6 +22,8 @@ from typing import Any, TextIO
 from . import showing, source
 
 LIMIT = 20_000  # characters of an explanation
+DOCUMENTED = 16  # lines of a docstring
+BRIEF = 300  # characters for each part of an object
 
 
 class Worker:
@@ -115,33 +116,47 @@ def explanation(name: str, namespace: dict[str, Any]) -> str:
 
     first, *rest = name.split(".")
     if first not in namespace and not hasattr(builtins, first):
-        return f"{name} is not defined yet: run the cells before, or check the spelling."
+        return f"{name} is not defined at this step: does a later one make it, or is it misspelt?"
     thing = namespace[first] if first in namespace else getattr(builtins, first)
     try:
         for part in rest:
             thing = getattr(thing, part)
     except AttributeError as error:
         return f"{error}."
-    lines = [f"{name} is a {type(thing).__name__}"]
+    kind = type(thing).__name__
+    an = kind[0] in "AEIOaeio" or kind == "ndarray"
+    lines = [f"{name} is {'an' if an else 'a'} {kind}"]
     if inspect.isroutine(thing) or inspect.isclass(thing):
         with contextlib.suppress(ValueError, TypeError):
             lines[0] = f"{name}{inspect.signature(thing)}"
-        lines.append(inspect.getdoc(thing) or "")
+        lines += _docstring(thing)
         with contextlib.suppress(OSError, TypeError):
             file, (text, at) = inspect.getsourcefile(thing), inspect.getsourcelines(thing)
             lines += ["", f"from {file}, line {at}:", "", "".join(text[:60])]
     elif inspect.ismodule(thing):
-        lines.append(inspect.getdoc(thing) or "")
+        lines += _docstring(thing)
     else:
         for what in ("shape", "dtype"):
             if hasattr(thing, what):
                 lines.append(f"{what}: {getattr(thing, what)}")
         if type(thing).__repr__ is object.__repr__ and getattr(thing, "__dict__", {}):
             # Its own words would be no more than where it lies in memory.
-            lines += [f"{name}.{k} = {reprlib.repr(v)}" for k, v in vars(thing).items()]
+            lines += [f"{name}.{k} = {_brief(v)}" for k, v in vars(thing).items()]
         else:
             lines.append(repr(thing)[:2000])
     return "\n".join(lines).rstrip()
+
+
+def _docstring(thing: Any) -> list[str]:
+    """What it says of itself, as far as a screen holds it: NumPy's go on for pages."""
+    lines = (inspect.getdoc(thing) or "").splitlines()
+    return lines if len(lines) <= DOCUMENTED else [*lines[:DOCUMENTED], "..."]
+
+
+def _brief(value: Any) -> str:
+    """What a value says of itself, if that is short; else its beginning and its end."""
+    text = repr(value)
+    return text if len(text) <= BRIEF else f"{text[: BRIEF // 2]} ... {text[-BRIEF // 4 :]}"
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ size only.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -109,20 +110,30 @@ def images_of(model: ImageGPT, tokens: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(model.palette.numpy()[tokens].transpose(0, 3, 1, 2))
 
 
+@functools.cache
+def neighbours(height: int, width: int) -> np.ndarray:
+    """Where the NEIGHBOURS of each pixel stand in the flat image, (h·w, 4); h·w: beyond the edge.
+
+    The pixel before the first of a row is the last of the row above.
+    """
+    padded = np.full((height + 1, width + 2), height * width)  # a row above, a column at each side
+    padded[1:, 1:-1] = np.arange(height * width).reshape(height, width)
+    views = [padded[1 + i : 1 + i + height, 1 + j : 1 + j + width] for i, j in NEIGHBOURS]
+    out = np.stack(views, -1).reshape(height * width, len(NEIGHBOURS))
+    out[1:, 0] = np.arange(height * width - 1)
+    out.flags.writeable = False  # everybody gets the same array
+    return out
+
+
 def context(tokens: np.ndarray, start: int) -> np.ndarray:
     """What each pixel is told: its NEIGHBOURS' tokens, or `start` beyond the edge.
 
-    (N, h, w) → (N, h·w, 4), rows of the image one after another. The pixel before the first of a
-    row is the last of the row above.
+    (N, h, w) → (N, h·w, 4), rows of the image one after another.
     """
     n, h, w = tokens.shape
-    padded = np.full((n, h + 1, w + 2), start, np.int64)  # one row above, one column at each side
-    padded[:, 1:, 1:-1] = tokens
-    views = [padded[:, 1 + i : 1 + i + h, 1 + j : 1 + j + w] for i, j in NEIGHBOURS]
-    out = np.stack(views, -1).reshape(n, h * w, len(NEIGHBOURS))
-    flat = tokens.reshape(n, h * w)
-    out[:, 1:, 0] = flat[:, :-1]
-    return out
+    flat = np.full((n, h * w + 1), start, np.int64)  # the last stands for all beyond the edge
+    flat[:, :-1] = tokens.reshape(n, h * w)
+    return flat.take(neighbours(h, w), axis=1)
 
 
 # ---- network
@@ -143,9 +154,8 @@ class Block(nn.Module):
         """h (B, T, D) → (B, T, D); with a cache, T = 1 and the pixels before are those in it."""
         b, t, d = h.shape
         qkv = self.qkv(self.norm1(h)).reshape((b, t, 3, self.n_heads, d // self.n_heads))
-        q, k, v = (x for x in qkv.permute((2, 0, 3, 1, 4)))  # (B, heads, T, d) each
-        if cache is not None:
-            k, v = cache.extended(k, v)
+        qkv = qkv.permute((2, 0, 3, 1, 4))
+        q, k, v = qkv if cache is None else (qkv[0], *cache.extended(qkv[1:]))  # (B, heads, T, d)
         a = F.scaled_dot_product_attention(q, k, v, is_causal=cache is None)
         h = h + self.out(a.transpose(1, 2).reshape((b, t, d)))  # (B, T, heads, d) → (B, T, D)
         return h + self.mlp_out(self.mlp_in(self.norm2(h)))
@@ -156,18 +166,17 @@ class Cache:
 
     def __init__(self, length: int):
         self.length, self.t = length, 0
-        self.k: Any = None
-        self.v: Any = None
+        self.kv: Any = None  # (2, B, heads, length, d), of which t pixels are filled in
 
-    def extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values (B, heads, t, d), after those of the next pixel (B, heads, 1, d)."""
-        b, heads, _, d = k.shape
+    def extended(self, kv: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys, all values (B, heads, t, d), the next pixel's (2, B, heads, 1, d) behind."""
+        new = kv.data
         if self.t == 0:
-            shape = (b, heads, self.length, d)
-            self.k, self.v = (empty(shape, k.dtype, k.data) for _ in "kv")
-        self.k[:, :, self.t], self.v[:, :, self.t] = k.data[:, :, 0], v.data[:, :, 0]
+            self.kv = empty((*new.shape[:3], self.length, new.shape[4]), new.dtype, new)
+        self.kv[:, :, :, self.t] = new[:, :, :, 0]
         self.t += 1
-        return Tensor(self.k[:, :, : self.t]), Tensor(self.v[:, :, : self.t])
+        k, v = self.kv[:, :, :, : self.t]
+        return Tensor(k), Tensor(v)
 
 
 class ImageGPT(nn.Module):
@@ -270,26 +279,22 @@ def draw(model: ImageGPT, given: np.ndarray, rng: Any, cached: bool = True) -> n
     cached=False computes everything before a pixel again for each: slow, but the same.
     """
     size, levels = model.config.size, model.config.levels
-    n, known = given.shape
-    tokens = np.zeros((n, size * size), np.int64)
+    (n, known), pixels = given.shape, size * size
+    tokens = np.full((n, pixels + 1), levels, np.int64)  # the last: what lies beyond the edge
     tokens[:, :known] = given
-    caches = [Cache(size * size) for _ in model.blocks]
-
-    def step(seen: np.ndarray, positions: np.ndarray, caches: list[Cache] | None) -> Tensor:
-        return model(Tensor(seen).to(model.device), model.places(positions), caches)
+    told, (rows, columns) = neighbours(size, size), model.places(np.arange(pixels))
+    caches = [Cache(pixels) for _ in model.blocks] if cached else None
+    device, u = model.device, rng.uniform((pixels - known, n, 1), np.float64)
 
     with no_grad():
-        for t in range(size * size):
-            seen = context(tokens.reshape(n, size, size), levels)
-            if cached:
-                logits = step(seen[:, t : t + 1], np.array([t]), caches)
-            else:
-                logits = step(seen[:, : t + 1], np.arange(t + 1), None)
+        for t in range(pixels):
+            now = slice(t if cached else 0, t + 1)
+            seen = Tensor(tokens.take(told[now], axis=1)).to(device)  # (N, 1 or t + 1, 4)
+            logits = model(seen, (rows[now], columns[now]), caches)
             if t >= known:  # the first level at which the summed probabilities exceed u
                 p = F.softmax(logits[:, -1], -1).numpy().astype(np.float64)
-                u = rng.uniform((n, 1), np.float64)
-                tokens[:, t] = (p.cumsum(1)[:, :-1] <= u).sum(1)
-    return tokens.reshape(n, size, size)
+                tokens[:, t] = (p.cumsum(1)[:, :-1] <= u[t - known]).sum(1)
+    return tokens[:, :-1].reshape(n, size, size)
 
 
 def restore(config: Config, state: Mapping[str, Any]) -> ImageGPT:

@@ -112,7 +112,10 @@ def scaled_dot_product_attention(
         raise ValueError(f"scaled_dot_product_attention: dropout_p={dropout_p} is not in 0 ... 1")
     d = query.shape[-1]
     scale = 1 / math.sqrt(max(d, 1)) if scale is None else scale
-    q, k, v = (broadcast_to(x, (*batch, *x.shape[-2:])) for x in (query, key, value))
+    q, k, v = (
+        x if x.shape[:-2] == batch else broadcast_to(x, (*batch, *x.shape[-2:]))
+        for x in (query, key, value)
+    )
     mask = attn_mask
     if mask is not None:
         mask = mask if mask.device == query.device else to(mask, query.device)
@@ -148,8 +151,11 @@ def _checked_batch(
     for name, x in (("query", q), ("key", k), ("value", v)):
         if x.dtype.kind != "f":
             raise TypeError(f"{op}: the {name} is {x.dtype}; convert it, e.g. .to('float32')")
+    lead = q.shape[:-2]
+    if lead == k.shape[:-2] == v.shape[:-2]:
+        return lead
     try:
-        return np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+        return np.broadcast_shapes(lead, k.shape[:-2], v.shape[:-2])
     except ValueError:
         raise ValueError(f"{op}: the leading axes of {shapes} do not broadcast") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 from typing import Any
 
+import minigen_kernels
 import numpy as np
 from minigen_kernels import namespace_of
 
@@ -28,7 +29,7 @@ class Add(Function):
     keeps_inputs = False
 
     def forward(self, x: Any, y: Any) -> Any:
-        return x + y
+        return minigen_kernels.add(x, y)
 
     def backward(self, gz: Tensor) -> tuple[Tensor, Tensor]:
         return gz, gz

@@ -283,7 +283,8 @@ def embedding(
     if weight.ndim != 2:
         raise ValueError(f"embedding: the weight {weight.shape} must have 2 axes, (V, D)")
     n, index = weight.shape[0], beside(index, weight.data)
-    if index.size and readable(index) and not (0 <= index.min() and index.max() < n):
+    # As whole numbers without a sign, those below 0 are the largest: one comparison finds both.
+    if index.size and readable(index) and not index.view(f"u{index.itemsize}").max() < n:
         raise IndexError(
             f"embedding: the input holds {index.min()} ... {index.max()}, but a weight of shape "
             f"{weight.shape} has the rows 0 ... {n - 1}"

@@ -42,7 +42,7 @@ def product(
     a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, bias: Any = None
 ) -> Any:
     """a · b (+ bias) as arrays, by the gemm kernel in float32 and float64."""
-    if a.dtype not in (np.float32, np.float64):
+    if a.dtype.char not in "fd":
         a = a.swapaxes(-1, -2) if transpose_a else a
         c = namespace_of(a).matmul(a, b.swapaxes(-1, -2) if transpose_b else b)
         return c if bias is None else c + bias
@@ -95,15 +95,20 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 
 class Linear(Function):
-    """y[r,o] = Σ_i x[r,i] · w[o,i] + b[o]"""
+    """y[...,o] = Σ_i x[...,i] · w[o,i] + b[o]"""
 
     def forward(self, x: Any, w: Any, b: Any = None) -> Any:
-        return product(x, w, False, True, b)
+        lead, (outputs, inputs) = x.shape[:-1], w.shape
+        rows = x if x.ndim == 2 else x.reshape((math.prod(lead), inputs))
+        y = product(rows, w, False, True, b)
+        return y if x.ndim == 2 else y.reshape((*lead, outputs))
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
         x, w, *b = self.inputs
-        gx = MatMul()(gy, w) if self.needs(0) else None
-        gw = MatMul(True)(gy, x) if self.needs(1) else None
+        rows = math.prod(x.shape[:-1])
+        gy = gy.reshape((rows, w.shape[0]))
+        gx = MatMul()(gy, w).reshape(x.shape) if self.needs(0) else None
+        gw = MatMul(True)(gy, x.reshape((rows, w.shape[1]))) if self.needs(1) else None
         return (gx, gw, *[gy.sum(0) if self.needs(2) else None for _ in b])
 
 
@@ -113,7 +118,11 @@ class LinearActivated(Activated, Linear):
     name, product = "linear", "gemm"
 
     def compute(self, kernel: Any, x: Any, w: Any, b: Any = None, **finish: Any) -> Any:
-        return kernel(x, w, False, True, b, **finish)
+        lead, (outputs, inputs) = x.shape[:-1], w.shape
+        made = kernel(x.reshape((math.prod(lead), inputs)), w, False, True, b, **finish)
+        if finish["keep"]:
+            return tuple(y.reshape((*lead, outputs)) for y in made)
+        return made.reshape((*lead, outputs))
 
     def plain(self) -> Function:
         return Linear()
@@ -142,16 +151,14 @@ def linear(
         raise ValueError(
             f"linear: the bias has shape {bias.shape}, but the weight {w.shape} takes {features}"
         )
-    rows = x if x.ndim == 2 else x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
     w = w if w.ndim == 2 else w.reshape((1, w.shape[0]))
     if activation is None:
         op: Function = Linear()
     else:
         op = LinearActivated().named(activation_of("linear", activation))
     if bias is None:
-        y = op(rows, w)
+        y = op(x, w)
     else:
-        rows, b = operands(rows, bias)
-        y = op(rows, w, b.reshape(w.shape[:1]))
-    shape = (*input.shape[:-1], *features)
-    return y if y.shape == shape else y.reshape(shape)
+        x, b = operands(x, bias)
+        y = op(x, w, b if b.ndim == 1 else b.reshape((1,)))
+    return y if features else y.reshape(x.shape[:-1])

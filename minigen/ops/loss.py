@@ -272,6 +272,8 @@ def _class_index(op: str, input: Tensor, target: Tensor, axis: int, ignore_index
         )
     classes = input.shape[axis]
     index = beside(target.data, input.data).reshape(-1).astype(np.int64)
+    if not 0 <= ignore_index < classes and _none_below_0(index) and index.max() < classes:
+        return index
     ignored = index == ignore_index
     wrong = ~ignored & ((index < 0) | (index >= classes))
     if readable(wrong) and wrong.any():
@@ -280,6 +282,11 @@ def _class_index(op: str, input: Tensor, target: Tensor, axis: int, ignore_index
             f"of the input {input.shape}) and not ignore_index={ignore_index}"
         )
     return namespace_of(index).where(ignored, -1, index)
+
+
+def _none_below_0(index: Any) -> bool:
+    """Whether every row counts; False where there is none, and where looking is not allowed."""
+    return readable(index) and index.size > 0 and bool(index.min() >= 0)
 
 
 def _weights_of(index: Any, weight: Tensor | None, x: Tensor) -> Tensor:
@@ -298,6 +305,8 @@ def _class_reduced(
     shape: tuple[int, ...],
     op: str = "cross_entropy",
 ) -> Tensor:
+    if weight is None and reduction == "mean" and _none_below_0(index):
+        return losses.mean()
     weights = _weights_of(index, weight, losses)
     if weight is not None:
         losses = losses * weights

@@ -16,7 +16,7 @@ __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm"]
 
 
 class LayerNorm(Fused):
-    """y[r,i] = (x[r,i] - mean_r) / √(var_r + eps) · w[i] + b[i], for x (R, D)"""
+    """y[...,i] = (x[...,i] - mean) / √(var + eps) · w[i] + b[i], mean and var over x[...,:]"""
 
     name = "layer_norm"
 
@@ -24,16 +24,23 @@ class LayerNorm(Fused):
         self.eps = eps
 
     def forward(self, x: Any, w: Any, b: Any) -> Any:
-        y, self.mean, self.rstd = backend_of(x).layer_norm(x, w, b, self.eps)
-        return y
+        y, self.mean, self.rstd = backend_of(x).layer_norm(_rows(x), w, b, self.eps)
+        return y.reshape(x.shape)
 
     def kernel_backward(self, gy: Any, *arrays: Any) -> tuple[Any, ...]:
         x, w, _ = arrays
-        return backend_of(x).layer_norm_backward(gy, x, w, self.mean, self.rstd)
+        kernel = backend_of(x).layer_norm_backward
+        gx, gw, gb = kernel(_rows(gy), _rows(x), w, self.mean, self.rstd)
+        return gx.reshape(x.shape), gw, gb
 
     def formula(self, *inputs: Tensor) -> Tensor:
         x, w, b = inputs
-        return standardized(x, (1,), self.eps) * w + b
+        return standardized(x, (x.ndim - 1,), self.eps) * w + b
+
+
+def _rows(x: Any) -> Any:
+    """x (..., D) as a matrix."""
+    return x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 class BatchNorm(Fused):
@@ -83,8 +90,10 @@ def layer_norm(
         )
     _check_affine("layer_norm", shape, weight, bias)
     w, b = _affine(x, shape, weight, bias)
+    if len(shape) == 1:
+        return LayerNorm(eps)(x, w, b)
     size = math.prod(shape)
-    rows = x.reshape((math.prod(x.shape[: x.ndim - len(shape)]), size))
+    rows = x.reshape((*x.shape[: x.ndim - len(shape)], size))
     return LayerNorm(eps)(rows, w.reshape((size,)), b.reshape((size,))).reshape(x.shape)
 
 

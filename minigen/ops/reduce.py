@@ -56,8 +56,7 @@ class Sum(Function):
         return summed(x, self.axes, self.keepdim)
 
     def backward(self, gy: Tensor) -> Tensor:
-        kept = _kept(self.shapes[0], self.axes)
-        return Spread(self.axes, self.keepdim, kept, self.shapes[0])(gy)
+        return Spread(self.axes, self.keepdim, self.shapes[0])(gy)
 
 
 class Spread(Function):
@@ -65,13 +64,13 @@ class Spread(Function):
 
     keeps_inputs = False
 
-    def __init__(
-        self, axes: tuple[int, ...], keepdim: bool, kept: tuple[int, ...], shape: tuple[int, ...]
-    ):
-        self.axes, self.keepdim, self.kept, self.shape = axes, keepdim, kept, shape
+    def __init__(self, axes: tuple[int, ...], keepdim: bool, shape: tuple[int, ...]):
+        self.axes, self.keepdim, self.shape = axes, keepdim, shape
 
     def forward(self, x: Any) -> Any:
-        return repeated(x.reshape(self.kept), self.shape)
+        if x.size != 1:  # a single number fits everywhere
+            x = x.reshape(_kept(self.shape, self.axes))
+        return repeated(x, self.shape)
 
     def backward(self, gy: Tensor) -> Tensor:
         return Sum(self.axes, self.keepdim)(gy)

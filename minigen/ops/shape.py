@@ -44,7 +44,7 @@ class Reshape(Function):
 
 def sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """(2, 3) from either x.reshape(2, 3) or x.reshape((2, 3))."""
-    if len(shape) == 1 and isinstance(shape[0], Sequence):
+    if len(shape) == 1 and isinstance(shape[0], (tuple, Sequence)):  # a tuple is known at once
         shape = tuple(shape[0])
     return tuple([operator.index(n) for n in shape])
 

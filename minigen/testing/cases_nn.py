@@ -86,11 +86,11 @@ def conv_transpose2d_activated(draw: Any) -> Any:
 
 @CASES.case("linear", "with an activation")
 def linear_activated(draw: Any) -> Any:
-    k, n, rows = (draw(some.sizes(most=5)) for _ in range(3))
-    arrays = [draw(some.arrays(shape)) for shape in ((rows, k), (n, k), (n,))]
+    k, n, lead = draw(some.sizes(most=5)), draw(some.sizes(most=5)), draw(some.shapes(0, 2))
+    arrays = [draw(some.arrays(shape)) for shape in ((*lead, k), (n, k), (n,))]
     activation = draw(SMOOTH)
     return (lambda *a: F.linear(*a, activation=activation)), tuple(arrays), lambda x, w, b: (
-        reference.gemm_activated(x, w, False, True, b, activation=activation))
+        reference.activated(x @ w.T + b, activation))
 
 
 @CASES.case("conv2d_weight")

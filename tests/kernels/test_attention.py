@@ -102,6 +102,39 @@ def test_any_leading_axes_however_they_lie(data, dtype, causal):
         assert out.transpose(0, 2, 1, 3).flags.c_contiguous
 
 
+@given(st.data(), st.sampled_from(FLOATS), st.sampled_from(["none", "bool", "float"]))
+def test_one_query_against_a_cache(data, dtype, kind):
+    """Keys and values are the first rows of longer arrays; what lies behind them is not looked at.
+
+    Sizes about the lanes of all vectors, and a number beside each key that is not one of its own.
+    """
+    batch, heads = data.draw(sizes(False, 3)), data.draw(sizes(False, 3))
+    d, dv = (data.draw(st.sampled_from([1, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33])) for _ in "kv")
+    keys, room = data.draw(st.sampled_from([1, 2, 5, 8, 15, 16, 17, 33, 67])), 70
+    rng = np.random.default_rng(batch + 5 * heads + 25 * d + 50 * dv + 7 * keys)
+    q = rng.standard_normal((batch, 1, 3, heads, d)).astype(dtype)[:, :, 1].transpose(0, 2, 1, 3)
+    k, v = (np.full((batch, heads, room, n + 1), np.nan, dtype) for n in (d, dv))
+    k, v = k[:, :, :keys, :d], v[:, :, :keys, :dv]
+    k[...], v[...] = rng.standard_normal(k.shape), rng.standard_normal(v.shape)
+    mask = draw_mask(kind, rng, batch * heads, 1, keys, dtype)
+    if mask is not None:
+        mask = mask.reshape((*(1, 1), 1, keys) if len(mask) == 1 else (batch, heads, 1, keys))
+    causal = mask is None and data.draw(st.booleans())
+    out, _ = rungs_agree("attention", q, k, v, mask, causal, terms=keys + d)
+    assert np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_one_query_meets_nan_and_infinity(dtype):
+    """Each in a key and in a value, of a row of its own; -inf alone hides a key."""
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((6, n, 5)).astype(dtype) for n in (1, 20, 20))
+    q[:] = abs(q)
+    k[0, 3, 1], k[1, 17, 4], k[2, :, 0] = np.nan, np.inf, -np.inf
+    v[3, 19, 2], v[4, 0, 3] = np.nan, -np.inf
+    rungs_agree("attention", q, k, v, terms=25)
+
+
 @given(st.data(), st.integers(0, 999))
 def test_slope(data, seed):
     (q, k, v, mask), options, rng = draw_case(data, np.float64, zero=False)

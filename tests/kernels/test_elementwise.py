@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import minigen_kernels
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,6 +57,39 @@ def test_gelu_of_x_less_gelu_of_minus_x_is_x(dtype):
     x = np.linspace(-6, 6, 203).astype(dtype)
     y = backend_of(x).gelu(x) - backend_of(x).gelu(-x)
     np.testing.assert_allclose(y, x, rtol=8 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
+
+
+@given(st.data(), st.sampled_from([*FLOATS, np.int64]), st.integers(1, 99), st.integers(1, 2000))
+def test_add_has_numpy_s_bits(data, dtype, rows, width):
+    """Large and small, row by row, strided, and of two types: whatever a sum may be of."""
+    rng = np.random.default_rng(rows * width)
+    x = data.draw(laid_out((9 * rng.standard_normal((rows, width))).astype(dtype)))
+    shape = data.draw(st.sampled_from([(rows, width), (width,), (rows, 1), (1, width), ()]))
+    y = np.asarray(9 * rng.standard_normal(shape)).astype(data.draw(st.sampled_from([dtype, "f8"])))
+    for a, b in ((x, y), (y, x)):
+        z = minigen_kernels.add(a, b)
+        np.testing.assert_array_equal(z, a + b)
+        assert z.dtype == (a + b).dtype
+
+
+def test_add_of_many_blocks_has_the_same_bits_for_any_number_of_threads():
+    x, row = np.random.default_rng(0).standard_normal((2 * BLOCK // 7, 77)), np.arange(77.0)
+    z, of_rows = same_bits_for_any_threads(
+        lambda: (minigen_kernels.add(x, x), minigen_kernels.add(x, row))
+    )
+    np.testing.assert_array_equal(z, x + x)
+    np.testing.assert_array_equal(of_rows, x + row)
+
+
+@given(st.floats(1e-300, 1e300))
+def test_log_is_within_two_units_of_the_last_place(x):
+    ulps = abs(functions.log64(x) - math.log(x)) / np.spacing(abs(math.log(x)))
+    assert ulps <= 2 and math.isnan(functions.log64(math.nan))
+
+
+@given(st.floats(0, 1e-3))
+def test_log_near_1_keeps_its_digits(e):
+    assert functions.log64(1 + e) == pytest.approx(math.log(1 + e), rel=1e-15, abs=0)
 
 
 def test_gelu_rejects_an_unknown_form():

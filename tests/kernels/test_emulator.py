@@ -269,7 +269,7 @@ def test_the_fast_mode_survives_wild_pointers_division_and_recursion():
 
 @MODES
 def test_locals_of_more_than_a_stack_do_not_reach_what_lies_below_it(check):
-    """One untouchable page ends a stack that grows page by page; a large step would pass over it."""
+    """One untouchable page ends a stack that grows by pages; a large step would pass over it."""
     with pytest.raises(emulator.KernelError) as caught:
         emulator.load(SOURCE, check=check).far_below[1, 2](np.zeros(1, np.int32))
     assert caught.value.kind == "stack"

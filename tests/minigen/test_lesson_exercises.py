@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from minigen import cli
@@ -131,9 +132,58 @@ def test_whoever_stops_waiting_loses_nothing_and_leaves_no_process(space, progre
         os.kill(int(told.read_text()), 0)
 
 
+# Slips that readers make: what stands in the solution, and what they write instead.
+SLIPS = [
+    ("gradient.power", "n * x.data ** (n - 1)", "n * x.data**n"),
+    ("gradient.power", "n * x.data ** (n - 1)", "x.data ** (n - 1)"),
+    ("gradient.order", "todo.append((value, True))", "order.append(value)"),
+    ("gradient.order", "        elif value not in seen:", "        else:"),
+    ("arrays.matmul", "g @ b.data.T", "g @ b.data"),
+    ("arrays.matmul", "a.data.T @ g", "(g.T @ a.data)"),
+    ("arrays.unbroadcast", "return g.sum(axis=repeated, keepdims=True)", "return g"),
+    ("arrays.unbroadcast", ", keepdims=True", ""),
+    ("arrays.unbroadcast", "tuple(range(added))", "0"),
+    ("trust.slope", "(f(x + h * d) - f(x - h * d)) / (2 * h)", "(f(x + h * d) - f(x)) / h"),
+    ("trust.slope", "/ (2 * h)", "/ h"),
+    ("trust.judge", "rng.standard_normal(y.shape)", "np.ones(y.shape)"),
+    ("trust.judge", "return abs(", "return 0 * abs("),
+    ("conv.loops", "i * stride + p - padding", "i * stride + p"),
+    ("conv.loops", "w[p, q]", "w[kh - 1 - p, kw - 1 - q]"),
+    ("conv.loops", "j * stride + q - padding", "j + q - padding"),
+    ("conv.weight", "np.pad(x, padding)", "np.pad(x, 1)"),
+    ("conv.weight", "i * stride + p", "i + p"),
+    ("conv.weight", "pixel * gy[i, j]", "pixel"),
+    ("conv.transposed", "+= y[i, j] * w", "= y[i, j] * w"),
+    ("conv.transposed", "+= y[i, j] * w", "+= y[i, j] * w[::-1, ::-1]"),
+    ("vae.kl", ".sum(axis=1)", ".mean(axis=1)"),
+    ("vae.kl", "0.5 * ", ""),
+    ("vae.kl", "np.exp(logvar)", "np.exp(2 * logvar)"),
+    ("vae.sample", "(0.5 * logvar)", "logvar"),
+    ("vae.sample", "mu + (0.5 * logvar).exp()", "Tensor(mu.data) + (0.5 * logvar).exp()"),
+    ("gan.losses", "F.softplus(-real).mean()", "F.softplus(real).mean()"),
+    ("gan.losses", "loss_g = F.softplus(-fake).mean()", "loss_g = -F.softplus(fake).mean()"),
+    ("gan.losses", "F.softplus(fake).mean()", "F.softplus(fake).sum()"),
+    ("gan.penalty", "create_graph=True", "create_graph=False"),
+    ("gan.penalty", ".sum() / len(x)", ".mean()"),
+    ("gan.penalty", "(slope * slope).sum()", "(slope * slope).sum().sqrt()"),
+]
+
+
+@pytest.mark.parametrize(("id", "right", "slip"), SLIPS, ids=lambda v: v[:24].strip())
+def test_a_plausible_slip_does_not_pass(tmp_path, id, right, slip):
+    lesson = course.find(id.partition(".")[0])
+    text = exercises.solution_text(lesson.cell(id))
+    assert right in text
+    path = tmp_path / "answer.py"
+    path.write_text(text.replace(right, slip), encoding="utf-8")
+    found = exercises.judge_file(lesson, id, path)
+    assert found.kind in ("wrong", "broken"), found
+
+
 def test_endless_printing_is_cut(space, progress):
     found = verdict(space, progress, "for i in range(20000): print(i)\n" + GOOD)
     assert found.kind == "passed" and len(found.printed) < 3000 and "more" in found.printed
+    assert found.printed.count("\n") <= 13  # the verdict above it is still on the screen
 
 
 def test_printing_without_end_is_stopped_and_does_not_fill_the_disk(space, progress):
@@ -219,6 +269,23 @@ def test_without_hypothesis_the_first_answer_is_one_line(space, capsys, monkeypa
     assert cli.main(["lesson", *words]) == 1
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and "minigen[lessons]" in said.err
+
+
+def test_stubs_fit_a_terminal(tmp_path, progress):
+    for lesson in course.lessons():
+        for id, (cell, _) in lesson.exercises.items():
+            lines = exercises.stub_file(lesson, id).splitlines()
+            comments = [line for line in lines if line.startswith("#")]
+            assert max(map(len, comments)) <= 80, id
+            if "bug" in cell.attributes:
+                assert "# One line below is wrong." in comments, id
+
+
+def test_several_arrays_of_a_failing_case_are_short():
+    from minigen.lesson import check
+
+    said = check.described({"case": (np.linspace(0, 1, 9).reshape(3, 3) / 3, 2)})
+    assert "0.0417" in said and "0.04166" not in said and max(map(len, said.splitlines())) <= 72
 
 
 def test_a_planted_bug_is_one_line(space):

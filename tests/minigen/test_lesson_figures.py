@@ -17,7 +17,7 @@ TEXT = """\
 # %% [markdown] id="tiny.title"
 # # The 99 steps
 
-# %% id="tiny.sum" predict="How many?" answer="12"
+# %% id="tiny.sum" predict="How many, 11 or more than 24 / 2?" options=["11", "12"] answer="12"
 total = sum(range(1, 5)) + 2
 assert total == 12 and abs(total / 7 - 1.714) < 1e-3 and 2**10 > 1000
 
@@ -27,10 +27,22 @@ assert total == 12 and abs(total / 7 - 1.714) < 1e-3 and 2**10 > 1000
 # %% id="tiny.batch"
 batch = [0] * 32
 
+show(plot(batch, title="32 of a kind"), "tiny", "Twelve pictures")
+
+# %% id="tiny.double" exercise=true
+def double(v):
+    # solution
+    return 2 * v
+    # end
+
+# %% id="tiny.double.check" check="tiny.double" hint1="It is 2 v." hint2="Not 20: double(10) is 20."
+assert double(10) == 20
+
 # %% [markdown] id="tiny.end"
 # The end.
 """
-PLAIN = {"A batch of 32": "set in tiny.batch"}
+PLAIN = {"A batch of 32": "set in tiny.batch", "32 of a kind": "set in tiny.batch",
+         "24 / 2": "an example"}
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +73,15 @@ def test_figures_that_are_asserted_pass(figures, tmp_path):
     ("1,000 is", "half a million is", "half a million"),
     ("The end", "Six times", "Six"),
     ('answer="12"', 'answer="13"', "the answer '13'"),
+    ('answer="12"', 'answer="13 and more"', "the answer '13 and more'"),
     ("total == 12", "total > 0", "Twelve"),
     ("batch of 32", "batch of 33", "no figure is in the phrase"),
     ("[0] * 32", "[0] * 16", "'32' is not set in tiny.batch"),
+    ("11 or more", "13 or more", "tiny.sum: '13'"),
+    ("32 of a kind", "33 of a kind", "no figure is in the phrase"),
+    ("Twelve pictures", "Thirteen pictures", "tiny.batch: 'Thirteen'"),
+    ("It is 2 v.", "It is 3 v.", "tiny.double.check: '3'"),
+    ("2 * v", "4 * v", "tiny.double.check: '2'"),
 ])  # fmt: skip
 def test_a_wrong_figure_is_named(figures, tmp_path, right, wrong, named):
     assert right in TEXT

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minigen.errors import UsageError
@@ -151,6 +152,11 @@ def _without_front_matter(text: str) -> str:
         (r"\mathcal{L} \leq \log p(x)", "L ≤ log p(x)"),
         (r"2^{30}", "2³⁰"),
         (r"e^{x y}", "e^(x y)"),
+        (r"C_{ij} = A_{ik}", "Cᵢⱼ = Aᵢₖ"),
+        (r"x_{i+p,\,q}", "x_(i+p, q)"),
+        (r"\langle g, d\rangle", "⟨g, d⟩"),
+        (r"\frac{a - b}{2h}", "(a - b)/(2h)"),
+        (r"\frac{1}{2}\left(a + b\right)", "½(a + b)"),
     ],
 )
 def test_formulas_in_characters(tex, words):
@@ -249,6 +255,7 @@ def test_a_whole_walk(tiny, progress, monkeypatch):
     assert "you said 2: right." in said and "x = [1, 2]" in said
     assert "raise NotImplementedError" in said and "return 2 * v" not in said
     assert "small" in said and "tiny.png" in said
+    assert "quick: smaller sizes" in said
     assert progress.lesson("tiny")["done"]
     assert "\x1b" not in said and max(map(len, said.splitlines())) <= 200
 
@@ -279,6 +286,74 @@ def test_a_guess_may_be_short_but_not_ambiguous():
     assert steps.chosen("Y", ["yes", "no"]) == "yes"
     assert steps.chosen("10", ["10", "100"]) == "10" and steps.chosen("1", ["10", "100"]) is None
     assert steps.chosen("a", ["A", "all"]) == "A" and steps.chosen("", ["A"]) is None
+    shapes = ["(10,)", "(32, 10)"]
+    assert steps.chosen("32 10", shapes) == steps.chosen("(32", shapes) == "(32, 10)"
+    assert steps.chosen("(", shapes) is None
+
+
+def test_to_goes_back_too(tiny, progress, monkeypatch):
+    _, said = walk(tiny, progress, monkeypatch, "to 4\nto 2\nq\n")
+    assert said.rstrip().endswith("go on with: minigen lesson tiny)") and "left at step 2" in said
+    assert Progress(progress.path).lesson("tiny")["at"] == "tiny.grow"
+
+
+def test_after_an_exercise_the_lesson_says_whose_code_it_goes_on_with(tiny, progress, monkeypatch):
+    _, said = walk(tiny, progress, monkeypatch, "\n\n\n\n\n\n\nq\n")
+    assert "(the lesson goes on with its own tiny.double)" in said and "cells before" not in said
+
+
+def test_a_lesson_that_is_done_can_be_left_half_way_again(tiny, progress, monkeypatch):
+    progress.set_lesson("tiny", done=True)
+    _, said = walk(tiny, progress, monkeypatch, "to 2\nq\n")
+    assert "left at step 2 of 4" in said
+
+
+def test_a_step_taller_than_the_terminal_is_shown_in_pages(tiny, progress, monkeypatch):
+    for name, value in (("COLUMNS", "80"), ("LINES", "14"), ("TERM", "xterm"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    many = "".join(f"# Sentence {k}.\n#\n" for k in range(12))
+    tiny.path.write_text(TINY.replace("# A formula", many + "# A formula"), encoding="utf-8")
+    lesson = source.read(tiny.path)
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n\n\nq\n"))
+    stepper.Stepper(lesson, Screen(screen), progress, quick=True).walk()
+    pages = screen.getvalue().split("[1/4]")
+    assert "Enter: more" in pages[1] and "Sentence 11" not in pages[0]
+    assert "begun [1]" in pages[-2] and "begun [1]" not in "".join(pages[:-2])
+    assert all(page.count("\n") <= 17 for page in pages)  # a page, and what stands around it
+    words = [f"Sentence {k}." for k in range(12)]
+    assert [w for w in screen.getvalue().split("\n") if w.startswith("Sentence")] and all(
+        screen.getvalue().count(w) == 1 for w in words)
+    # A heading is no end of a page.
+    text = "".join(f"Line {k}.\n\n" for k in range(5)) + "## Next\n\nIts text.\n\nMore."
+    for height in range(8, 16):
+        monkeypatch.setenv("LINES", str(height))
+        shown = Screen(Terminal())
+        pages = shown.pages(lambda at=shown: at.prose(text))
+        assert len(pages) > 1
+        for page in pages:
+            lines = re.sub(r"\x1b\[[^m]*m", "", page).split()
+            assert lines[-1] != "Next", height
+    monkeypatch.setenv("LINES", "14")
+    # What is left of it is shown before its code runs, and on the way to a later step.
+    for answers in ("r\nq\n", "to 2\nq\n"):
+        screen = Terminal()
+        progress.forget("tiny")
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answers))
+        stepper.Stepper(lesson, Screen(screen), progress, quick=True).walk()
+        assert all(screen.getvalue().count(w) == 1 for w in words)
+
+
+def test_a_hint_breaks_between_words_in_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    text = "hint 1 of 2: " + "some (p, m) " * 12 + "\n  next"
+    terminal, pipe = Terminal(), io.StringIO()
+    for out in (terminal, pipe):
+        Screen(out).plain(text)
+    lines = terminal.getvalue().splitlines()
+    assert pipe.getvalue() == text + "\n" and max(map(len, lines)) <= 80
+    assert " ".join(lines).split() == text.split() and lines[-1] == "  next"
 
 
 def test_explain_runs_what_it_needs(tiny, progress, monkeypatch):
@@ -300,6 +375,16 @@ def test_explain_names_what_an_object_holds():
     said = explanation("it", {"it": thing})
     assert said == "it is a Thing\nit.data = 2.5\nit.parents = ()"
     assert "object at" in explanation("it", {"it": Thing()})
+    thing.data = list(range(40))
+    said = explanation("it", {"it": thing})
+    assert "39]" in said and "..." not in said
+    assert explanation("it", {"it": 3}).startswith("it is an int\n")
+
+
+def test_an_explanation_fits_a_screen():
+    said = explanation("np.sum", {"np": np})
+    assert "Sum of array elements" in said and said.partition("\nfrom ")[0].count("\n") <= 20
+    assert explanation("x", {"x": np.ones(3)}).startswith("x is an ndarray\nshape: (3,)")
 
 
 def test_an_input_that_means_nothing_is_named(tiny, progress, monkeypatch):
@@ -386,7 +471,7 @@ def test_lessons_keep_to_80_columns_and_ask_what_can_be_answered(lesson):
                        cell.attributes["options"]), cell.id
 
 
-def test_lessons_are_found_by_number_and_name():
+def test_lessons_are_found_by_number_and_name(tmp_path, monkeypatch):
     first = course.lessons()[0]
     assert course.find("1") is course.find("01") is course.find("gradient") is first
     with pytest.raises(UsageError, match='Did you mean "gradient"'):
@@ -395,6 +480,11 @@ def test_lessons_are_found_by_number_and_name():
     assert course.exercise("power") == (first, "gradient.power")
     with pytest.raises(UsageError, match="gradient.tanh or trust.tanh"):
         course.exercise("tanh")
+    assert course.exercise("work/01_gradient/tanh.py") == (first, "gradient.tanh")
+    monkeypatch.chdir(tmp_path.joinpath("03_trust").mkdir() or tmp_path / "03_trust")
+    assert course.exercise("tanh.py")[1] == "trust.tanh"
+    with pytest.raises(UsageError, match="no exercise"):
+        course.exercise("matmul.py")
     with pytest.raises(UsageError, match="Did you mean"):
         course.exercise("gradient.tahn")
 

@@ -73,6 +73,15 @@ def test_a_page_has_everything_and_asks_for_nothing(tmp_path):
     assert (tmp_path / "site" / "pictures" / "tiny-plot.png").exists()
 
 
+def test_a_function_in_letters_keeps_away_from_the_next_letter():
+    from minigen.lesson.formulas import mathml
+
+    assert "<mi>log</mi><mspace" in mathml(r"\log p(x)", True)
+    assert "<mi>log</mi><mspace" in mathml(r"\log \sigma^2", False)
+    for tex in (r"\tanh(x)", r"\log(1 + x)", r"a b", r"\log \left(\frac{a}{b}\right)"):
+        assert "<mspace" not in mathml(tex, False), tex
+
+
 def test_a_lesson_that_fails_builds_no_page(tmp_path):
     broken = lesson(tmp_path, TINY.replace("1 + 1)", "1 / 0)"))
     with pytest.raises(source.LessonError, match="tiny.code.*\n*.*"):
@@ -113,6 +122,12 @@ def test_a_notebook_is_run_and_has_every_picture_once(tmp_path):
     assert "Before you look:** What is $1+1$?" in text
     assert "raise NotImplementedError" in text and text.count("<summary>Hint") == 2
     assert [cell.id for cell in code if cell.metadata.get("jupyter")] == ["tiny-double-cell"]
+    captions = [out["data"]["text/markdown"] for cell in code for out in cell.outputs
+                if "text/markdown" in out.get("data", {})]
+    assert captions == ["*a line*", "*two frames*", "*a square*", "*two frames*"]
+    assert "minutes to read" in book.cells[0].source and "title =" not in book.cells[0].source
+    assert "Write yours in its place" in text
+    assert not any("# solution" in cell.source for cell in code)
 
 
 def test_a_notebook_that_fails_names_its_lesson(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import empty
 from .jit import jit
+from .jobs import call_helpers
 from .lanes import transpose_block
 from .share import inner, share
 from .simd import Width, next_task, vector_width
@@ -105,9 +106,12 @@ def _ready(x: Array) -> Array:
     """With the numbers of a row side by side, and one column of zeros instead of none."""
     if not x.shape[-1]:
         return np.zeros((*x.shape[:-1], 1), x.dtype)
-    size = x.itemsize
-    lies = x.strides[-1] == size and all(s >= 0 and s % size == 0 for s in x.strides)
-    return x if lies else np.ascontiguousarray(x)
+    return x if _lies_in_rows(x.strides, x.itemsize) else np.ascontiguousarray(x)
+
+
+@functools.lru_cache(maxsize=256)
+def _lies_in_rows(strides: tuple[int, ...], size: int) -> bool:
+    return strides[-1] == size and all(s >= 0 and s % size == 0 for s in strides)
 
 
 def _in_memory(x: Array) -> tuple[Array, Array, int]:
@@ -134,10 +138,17 @@ def _starts(lead: tuple[int, ...], strides: tuple[int, ...], size: int) -> Array
 def _like(x: Array, columns: int, *more: int) -> Array:
     """A new array (*more, ..., T, columns), its axes in the order in which those of x (..., T, d)
     lie in memory."""
-    axes = sorted(range(x.ndim - 1), key=lambda i: -x.strides[i])
-    new = empty((*more, *(x.shape[i] for i in axes), columns), x.dtype)
-    back = [len(more) + axes.index(i) for i in range(x.ndim - 1)]
-    return new.transpose(*range(len(more)), *back, new.ndim - 1)
+    axes, back = _order(x.strides[:-1])
+    new = empty((*more, *[x.shape[i] for i in axes], columns), x.dtype)
+    n = len(more)
+    return new.transpose(*range(n), *[n + i for i in back], new.ndim - 1)
+
+
+@functools.lru_cache(maxsize=256)
+def _order(strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes from the widest stride to the narrowest, and where each of them is in that order."""
+    axes = sorted(range(len(strides)), key=lambda i: -strides[i])
+    return tuple(axes), tuple(axes.index(i) for i in range(len(strides)))
 
 
 def _padded(x: Array, width: Width) -> int:
@@ -162,7 +173,7 @@ def _sum_parts(parts: Array, d: int) -> Array:
     return total if total.shape[-1] == d else total[..., :d].copy(order="K")
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True, allocates=True)
 def _attention(
     tasks, sizes, q_, k_, v_, allowed, bias, causal, scale, parts, width, step, out_, lse
 ):
@@ -170,6 +181,7 @@ def _attention(
 
     q_, k_, v_ and out_ are what _in_memory() gives.
     """
+    call_helpers(tasks)
     batch, queries, keys, d, dv = sizes
     (q, q_at, q_row), (k, k_at, k_row), (v, v_at, v_row) = q_, k_, v_
     out, out_at, out_row = out_
@@ -207,7 +219,7 @@ def _attention(
         task = next_task(tasks, 0)
 
 
-@jit(error_model="numpy", **inner)
+@jit(**inner)
 def _finish(o_n, top, total, out, at, row, columns, lse):
     """Divide by the sums; a query that saw no key gets 0 and -inf."""
     for i in range(lse.size):
@@ -222,7 +234,7 @@ def _finish(o_n, top, total, out, at, row, columns, lse):
             line[:] = 0
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True, allocates=True)
 def _backward(
     tasks, sizes, gout_, q_, k_, v_, out_, lse, allowed, bias, causal, scale, parts, width, step,
     gq_, gk_, gv_,
@@ -231,6 +243,7 @@ def _backward(
 
     gout_ to out_ and gq_ to gv_ are what _in_memory() gives, gk_ and gv_ with an axis of parts.
     """
+    call_helpers(tasks)
     batch, queries, keys, d, dv = sizes
     (gout, gout_at, gout_row), (out, out_at, out_row), (gq, gq_at, gq_row) = gout_, out_, gq_
     (q, q_at, q_row), (k, k_at, k_row), (v, v_at, v_row) = q_, k_, v_
@@ -290,7 +303,7 @@ def _backward(
         task = next_task(tasks, 0)
 
 
-@jit(error_model="numpy", fastmath={"contract", "reassoc"}, **inner)
+@jit(fastmath={"contract", "reassoc"}, **inner)
 def _load_lse_and_delta(gout, gout_at, gout_row, out, out_at, out_row, columns, lse, row):
     """lse, +inf where it is -inf so that p is 0; delta[i] = gout[i] · out[i]. Idle lanes: p = 0."""
     row[0], row[1] = math.inf, 0
@@ -305,7 +318,7 @@ def _load_lse_and_delta(gout, gout_at, gout_row, out, out_at, out_row, columns, 
         row[1, i] = delta
 
 
-@jit(error_model="numpy", **inner)
+@jit(allocates=True, **inner)
 def _both_ways(columns, lanes, like):
     """Zeros for a block of queries, (queries, columns) and turned; columns fill whole vectors.
 
@@ -316,7 +329,7 @@ def _both_ways(columns, lanes, like):
     return block, turned, np.arange(lanes) * padded, np.arange(lanes) * QUERIES
 
 
-@jit(error_model="numpy", **inner)
+@jit(**inner)
 def _load_rows(x, at, row, rows, columns, factor, x_n):
     """x_n[i, c] = factor · x[at + i·row + c]. Idle rows keep an earlier block's: they drop out."""
     for i in range(rows):
@@ -325,7 +338,7 @@ def _load_rows(x, at, row, rows, columns, factor, x_n):
             x_n[i, c] = line[c] * factor
 
 
-@jit(error_model="numpy", **inner)
+@jit(**inner)
 def _transpose(width, x, x_rows, x_t, x_t_rows):
     """x_t[c, i] = x[i, c], both sides whole vectors: square by square, each in registers."""
     lanes = x_rows.size
@@ -335,7 +348,7 @@ def _transpose(width, x, x_rows, x_t, x_t_rows):
             transpose_block(width, x, x_rows, 0, at, x_t, x_t_rows, 0, to)
 
 
-@jit(error_model="numpy", **inner)
+@jit(**inner)
 def _apply_mask(s, b, i0, n, j0, m, allowed, bias, causal):
     """-inf into the scores s[key, query] that a query may not see; bias is added to the others."""
     for i in range(n if allowed.size > 0 else 0):

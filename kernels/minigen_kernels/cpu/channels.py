@@ -1,7 +1,8 @@
 """Vector code for a channel of images: rows of n numbers, `skip` numbers apart, in one array.
 
-A loop that LLVM turns into vectors itself takes several vectors at a time, and what is left of a
-row number by number: of 49 numbers a third. Here only the last vector of a row is masked.
+A row of logits is a channel with one row. A loop that LLVM turns into vectors itself takes several
+vectors at a time, and what is left of a row number by number: of 49 numbers a third. Here only the
+last vector of a row is masked.
 
 Sums are of differences from a number near them. What a lane finds in a piece of a row is added as
 it is, and the pieces are added in float64.
@@ -16,6 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from .functions import exp
 from .jit import intrinsic
 from .simd import I1, I32, I64, _Code
 from .vector import Vector
@@ -119,12 +121,69 @@ class _Rows:
         self.each(add, widen)
         return [self._over_lanes(builder.load(total)) for total in totals]
 
-    def _over_lanes(self, vector: Any) -> Any:
-        builder = self.code.builder
-        found = [builder.extract_element(vector, I32(i)) for i in range(self.code.lanes)]
-        while len(found) > 1:
-            found = [builder.fadd(a, b) for a, b in zip(found[::2], found[1::2], strict=True)]
-        return found[0]
+    def largest(self, start: Any) -> Any:
+        """The largest number; NaN if there is one."""
+        code, builder = self.code, self.code.builder
+        least = ir.Constant(code.vector, [float("-inf")] * code.lanes)
+        top = cgutils.alloca_once_value(builder, least)
+        builder.store(least, top)
+
+        def compare(place: Any, mask: Any) -> None:
+            value = self.load(start, place, mask).value
+            value = value if mask is None else builder.select(mask, value, least)
+            builder.store(self._maximum(builder.load(top), value), top)
+
+        self.each(compare)
+        return self._over_lanes(builder.load(top), self._maximum)
+
+    def _maximum(self, a: Any, b: Any) -> Any:
+        lanes = a.type.count if isinstance(a.type, ir.VectorType) else 0
+        kind = (f"v{lanes}" if lanes else "") + f"f{self.code.size * 8}"
+        return self.code.call(f"llvm.maximum.{kind}", a.type, [a, b])
+
+    def _over_lanes(self, vector: Any, together: Callable[[Any, Any], Any] | None = None) -> Any:
+        """One number of all lanes: the upper half with the lower, and so on; added, if not told."""
+        builder, together = self.code.builder, together or self.code.builder.fadd
+        half = self.code.lanes // 2
+        while half:
+            nothing = ir.Constant(vector.type, ir.Undefined)
+            low, high = (
+                builder.shuffle_vector(
+                    vector, nothing,
+                    ir.Constant(ir.VectorType(I32, half), list(range(first, first + half))),
+                )
+                for first in (0, half)
+            )  # fmt: skip
+            vector, half = together(low, high), half // 2
+        return builder.extract_element(vector, I32(0))
+
+
+@intrinsic
+def largest(typing_context, width, x, at, n):
+    """max x, of n numbers; NaN if there is one among them."""
+    i = types.int64
+
+    def codegen(context, builder, signature, args):
+        code = _Code(context, builder, width.count, x.dtype)
+        _, x_, at, n = args
+        return _Rows(code, I64(1), I64(0), n).largest(code.address(x, x_, at))
+
+    return x.dtype(width, x, i, i), codegen
+
+
+@intrinsic
+def sum_of_exp(typing_context, width, x, at, n, top):
+    """Σ exp(x - top), of n numbers"""
+    dtype, i = x.dtype, types.int64
+
+    def codegen(context, builder, signature, args):
+        code = _Code(context, builder, width.count, dtype)
+        _, x_, at, n, top = args
+        row, start = _Rows(code, I64(1), I64(0), n), code.address(x, x_, at)
+        top = Vector(code, code.splat(top))
+        return row.sums(lambda *where: (exp(row.load(start, *where) - top),), 1)[0]
+
+    return types.float64(width, x, i, i, dtype), codegen
 
 
 @intrinsic

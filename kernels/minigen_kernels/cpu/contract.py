@@ -19,6 +19,7 @@ import numpy as np
 from .. import empty
 from . import threads
 from .jit import jit
+from .jobs import COUNTERS, call_helpers
 from .share import inner
 from .simd import Width, gather_panel, multiply_tile, next_task, store_tile, tile_shape
 
@@ -110,11 +111,10 @@ def contract(a: Array, b: Array, c: Array, bias: Array | None, width: Width, p: 
     """C = bias + A · B into c; a, b and c are flat and contiguous, no dimension is 0."""
     packed = empty(p.packed, c.dtype)
     start = np.zeros(p.sizes[M], c.dtype) if bias is None else np.ascontiguousarray(bias)
-    counters = np.zeros(2, np.int64)
     for stage in (0, 1):
-        arguments = (stage, counters, width, a, b, c, start, packed, p.sizes, *p.tables)
+        arguments = (stage, width, a, b, c, start, packed, p.sizes, *p.tables)
         if p.small or (stage == 0 and p.packed < SMALL):
-            _work(*arguments)
+            _work(np.zeros(COUNTERS, np.int64), *arguments)
         else:
             threads.on_all_threads(_work, *arguments)
 
@@ -162,7 +162,7 @@ def _store_edge(c, base, row, col, i0, j0, tile, sizes, bias, bias_at, first):
             c[at] = start + tile[i * columns + j]
 
 
-@jit(**inner)
+@jit(allocates=True, **inner)
 def _multiply_block(
     task, width, b, c, bias, packed_a, sizes,
     a_base, b_base, b_row, b_col, c_base, c_row, c_col, b_run, c_run,
@@ -204,11 +204,12 @@ def _multiply_block(
 
 @jit(nogil=True)
 def _work(
-    stage, counters, width, a, b, c, bias, packed, sizes,
+    counters, stage, width, a, b, c, bias, packed, sizes,
     a_base, a_row, a_col, b_base, b_row, b_col, c_base, c_row, c_col, b_run, c_run,
 ):  # fmt: skip
     """Fetch tasks until there are none: in stage 0 panels of A to pack, in stage 1 blocks of C."""
-    task = next_task(counters, stage)
+    call_helpers(counters)
+    task = next_task(counters, 0)
     while task < sizes[PACK_TASKS + stage]:
         if stage == 0:
             s, panel = task // sizes[ROW_PANELS], task % sizes[ROW_PANELS]
@@ -220,4 +221,4 @@ def _work(
                 task, width, b, c, bias, packed, sizes,
                 a_base, b_base, b_row, b_col, c_base, c_row, c_col, b_run, c_run,
             )  # fmt: skip
-        task = next_task(counters, stage)
+        task = next_task(counters, 0)

@@ -21,6 +21,7 @@ import numpy as np
 from .. import empty, geometry
 from .contract import Places, Plan, contract, plain, plan, steps
 from .jit import jit
+from .jobs import call_helpers
 from .simd import Width, next_task, vector_width
 from .threads import get_threads, on_all_threads
 
@@ -36,7 +37,7 @@ def conv2d_1_direct(
     y[...] = 0 if bias is None else bias[:, None, None]
     if x.size and w.size:
         x, w = np.ascontiguousarray(x), np.ascontiguousarray(w)
-        on_all_threads(_conv2d, np.zeros(1, np.int64), x, w, y, *stride, *padding, *dilation)
+        on_all_threads(_conv2d, x, w, y, *stride, *padding, *dilation)
     return y
 
 
@@ -52,7 +53,7 @@ def conv_transpose2d_1_direct(
     if y.size and w.size:
         y, w = np.ascontiguousarray(y), np.ascontiguousarray(w)
         on_all_threads(
-            _conv_transpose2d, np.zeros(1, np.int64), x, w, y, *stride, *padding, *dilation
+            _conv_transpose2d, x, w, y, *stride, *padding, *dilation
         )
     return x
 
@@ -69,7 +70,7 @@ def conv2d_weight_1_direct(
     if x.size and gy.size:
         x, gy = np.ascontiguousarray(x), np.ascontiguousarray(gy)
         on_all_threads(
-            _conv2d_weight, np.zeros(1, np.int64), x, gw, gy, *stride, *padding, *dilation
+            _conv2d_weight, x, gw, gy, *stride, *padding, *dilation
         )
     return gw
 
@@ -129,7 +130,7 @@ def conv_transpose2d_2_patches(
     contract(_row(w), _row(y), patches.reshape(-1), None, width, p)
     start = np.zeros(shape[1], x.dtype) if bias is None else np.ascontiguousarray(bias)
     sizes = np.array([*w.shape[2:], *y.shape[2:], *stride, *padding, *dilation])
-    on_all_threads(_add_patches, np.zeros(1, np.int64), x, patches.reshape(-1), start, sizes)
+    on_all_threads(_add_patches, x, patches.reshape(-1), start, sizes)
     return x
 
 
@@ -221,6 +222,7 @@ def _patches_plan(y_shape, w_shape, groups, width: Width, dtype, threads) -> Pla
 @jit(nogil=True)
 def _add_patches(counters, x, patches, bias, sizes):
     """x[n,c, i·s+p·d-P, j·s+q·d-P] = b[c] + Σ patches[(c,p,q), (n,i,j)]; a task is a plane."""
+    call_helpers(counters)
     batch, channels, height, wide = x.shape
     kh, kw, rows, cols = sizes[0], sizes[1], sizes[2], sizes[3]
     task = next_task(counters, 0)
@@ -254,6 +256,7 @@ def _first_outside(offset, step, size, count):
 
 @jit(nogil=True)
 def _conv2d(counters, x, w, y, s0, s1, p0, p1, d0, d1):
+    call_helpers(counters)
     batch, out, rows, cols = y.shape
     in_group = w.shape[1]
     per_group = out * in_group // x.shape[1]
@@ -274,6 +277,7 @@ def _conv2d(counters, x, w, y, s0, s1, p0, p1, d0, d1):
 
 @jit(nogil=True)
 def _conv_transpose2d(counters, x, w, y, s0, s1, p0, p1, d0, d1):
+    call_helpers(counters)
     batch, out, rows, cols = y.shape
     in_group = w.shape[1]
     per_group = out * in_group // x.shape[1]
@@ -294,6 +298,7 @@ def _conv_transpose2d(counters, x, w, y, s0, s1, p0, p1, d0, d1):
 
 @jit(nogil=True)
 def _conv2d_weight(counters, x, w, y, s0, s1, p0, p1, d0, d1):
+    call_helpers(counters)
     batch, out, rows, cols = y.shape
     in_group = w.shape[1]
     per_group = out * in_group // x.shape[1]

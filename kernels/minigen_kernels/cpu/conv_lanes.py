@@ -19,13 +19,14 @@ from .. import empty, geometry
 from .contract import steps
 from .conv_plans import Plan, Source, forward_plan, transposed_plan, weight_plan
 from .jit import jit
+from .jobs import call_helpers
 from .lanes import sum_tile, tap_tile, transpose_block
 from .share import inner, share
 from .simd import Width, next_task, vector_width
 from .threads import get_threads
 
 Array = np.ndarray
-DEPTH_BLOCK = 128  # taps: with two vectors each they fill a third of the first-level cache
+DEPTH_BLOCK = 384  # taps of all rows, which come from the second-level cache
 PIXEL_BLOCK = 4  # pixels of a task: what is read of A is used by all of them
 IMAGES = 2  # vectors of images that go through all stages together: as many as the tile is wide
 PIXELS = 4  # of a weight gradient, whose sum stays in registers
@@ -165,6 +166,7 @@ def _transpose(width, source, rows, at, target, columns, to):
 @jit(nogil=True)
 def _to_planes(counters, width, x, planes, images, inside, border, sizes):
     """A task: one channel of all images."""
+    call_helpers(counters)
     c = next_task(counters, 0)
     while c < sizes[0]:
         _plane(width, x, planes, images, inside, border, sizes, c, 0)
@@ -184,6 +186,7 @@ def _plane(width, x, planes, images, inside, border, sizes, c, first):
 @jit(nogil=True)
 def _to_images(counters, width, out, y, pixels, images, channels):
     """A task: one channel of all images."""
+    call_helpers(counters)
     o = next_task(counters, 0)
     while o < channels:
         at = o * (out.size // channels)
@@ -194,6 +197,7 @@ def _to_images(counters, width, out, y, pixels, images, channels):
 @jit(nogil=True)
 def _pack(counters, w, packed, row, weight, first, cuts, sizes):
     """A task: the weights of one tile of rows, tap after tap, for all phases of one group."""
+    call_helpers(counters)
     groups, rows, depth = sizes[0], sizes[1], sizes[2]
     tiles = len(cuts)
     task = next_task(counters, 0)
@@ -216,6 +220,7 @@ def _sum_over_taps(
     counters, width, planes, packed, out, bias, base, phase, first, offset, cuts, sizes
 ):
     """A task: some pixels of one group, all rows and all images."""
+    call_helpers(counters)
     tasks, task = _blocks(sizes), next_task(counters, 0)
     while task < tasks:
         _sum_block(width, planes, packed, out, bias, base, phase, first, offset, cuts, sizes, task)
@@ -253,6 +258,7 @@ def _by_images(
     bias, base, phase, first, offset, cuts, sizes, pixels, places, channels,
 ):  # fmt: skip
     """A task: some images, through all stages, in a part of planes and out of this thread's own."""
+    call_helpers(counters)
     n, of_x, of_y = images.size, source_sizes[0] * source_sizes[1], channels * pixels.size
     mine = next_task(counters, 1)
     planes_, out_ = planes[mine], out[mine]
@@ -297,6 +303,7 @@ def _sum_pixel(
 @jit(nogil=True)
 def _turn_cotangent(counters, width, gy, turned, rows, columns, sizes):
     """(N, groups · rows, pixels) → (pixels, N, groups · padded rows). A task: one image."""
+    call_helpers(counters)
     n, groups, padded, pixels = sizes[0], sizes[1], sizes[3], sizes[5]
     task = next_task(counters, 0)
     while task < n:
@@ -309,6 +316,7 @@ def _turn_cotangent(counters, width, gy, turned, rows, columns, sizes):
 @jit(nogil=True)
 def _sum_over_images(counters, width, planes, turned, sums, base, offset, cuts, sizes):
     """A task: some tiles of taps and one or two vectors of output channels, over all pixels."""
+    call_helpers(counters)
     images, groups, padded, depth = sizes[0], sizes[1], sizes[3], sizes[4]
     lanes = len(width) * 8 // sums.itemsize
     columns = (padded + 2 * lanes - 1) // (2 * lanes)
@@ -335,6 +343,7 @@ def _sum_over_images(counters, width, planes, turned, sums, base, offset, cuts, 
 @jit(nogil=True)
 def _turn_sums(counters, width, sums, gw, rows, columns, sizes):
     """(groups, taps, padded rows) → (groups, rows, taps). A task: some taps of one group."""
+    call_helpers(counters)
     blocks = (sizes[4] + TAP_BLOCK - 1) // TAP_BLOCK
     task = next_task(counters, 0)
     while task < sizes[1] * blocks:

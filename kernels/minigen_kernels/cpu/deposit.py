@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
+from .jobs import call_helpers
 from .share import share
 from .simd import next_task
 
@@ -40,6 +41,7 @@ def deposit_2_straight(y: Array, index: Array, size: int) -> Array:
 
 @jit(nogil=True)
 def _straight(tasks, y, index, x):
+    call_helpers(tasks)
     images, rows, width = y.shape
     blocks = (width + COLUMNS - 1) // COLUMNS
     task = next_task(tasks, 0)

@@ -17,7 +17,8 @@ import numpy as np
 from .. import empty
 from .functions import exp, normal_cdf
 from .jit import jit
-from .share import BLOCK, share
+from .jobs import call_helpers
+from .share import BLOCK, SMALL, share
 from .simd import next_task, widest
 
 Array = np.ndarray
@@ -68,14 +69,30 @@ def leaky_relu_backward_1_vector(gy: Array, x: Array, slope: float) -> Array:
     return gx
 
 
+def add(x: Array, y: Array) -> Array:
+    """z = x + y, NumPy's bits; contiguous, of one type, in one shape or y (n,) a row for each of x.
+
+    Whatever else is given, NumPy adds, and what is so small that it has done before helpers come.
+    """
+    row = y.ndim == 1 and x.ndim > 1 and y.size == x.shape[-1]
+    fits = row or x.shape == y.shape
+    whole = x.flags.c_contiguous and y.flags.c_contiguous and x.dtype == y.dtype
+    if x.size <= SMALL or not (fits and whole and x.dtype.char in "fd"):
+        return x + y
+    z = empty(x.shape, x.dtype)
+    share(_add_row if row else _add, x.size, x.reshape(-1), y.reshape(-1), z.reshape(-1))
+    return z
+
+
 def _is_tanh(approximate: str) -> bool:
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu(approximate={approximate!r}): choose 'none' or 'tanh'")
     return approximate == "tanh"
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+@jit(nogil=True, fastmath={"contract"})
 def _gelu(tasks, x, y):
+    call_helpers(tasks)
     widest()
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
@@ -86,8 +103,9 @@ def _gelu(tasks, x, y):
         start = next_task(tasks, 0) * BLOCK
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+@jit(nogil=True, fastmath={"contract"})
 def _gelu_backward(tasks, gy, x, gx):
+    call_helpers(tasks)
     widest()
     pdf0 = x.dtype.type(PDF0)
     start = next_task(tasks, 0) * BLOCK
@@ -99,8 +117,9 @@ def _gelu_backward(tasks, gy, x, gx):
         start = next_task(tasks, 0) * BLOCK
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+@jit(nogil=True, fastmath={"contract"})
 def _gelu_tanh(tasks, x, y):
+    call_helpers(tasks)
     widest()
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
     start = next_task(tasks, 0) * BLOCK
@@ -112,8 +131,9 @@ def _gelu_tanh(tasks, x, y):
         start = next_task(tasks, 0) * BLOCK
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+@jit(nogil=True, fastmath={"contract"})
 def _gelu_tanh_backward(tasks, gy, x, gx):
+    call_helpers(tasks)
     widest()
     one, slope, cubic = x.dtype.type(1), x.dtype.type(SLOPE), x.dtype.type(SLOPE * CUBIC)
     three = x.dtype.type(3)
@@ -127,8 +147,9 @@ def _gelu_tanh_backward(tasks, gy, x, gx):
         start = next_task(tasks, 0) * BLOCK
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True)
 def _leaky_relu(tasks, x, y, slope):
+    call_helpers(tasks)
     zero = x.dtype.type(0)
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
@@ -139,8 +160,9 @@ def _leaky_relu(tasks, x, y, slope):
         start = next_task(tasks, 0) * BLOCK
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True)
 def _leaky_relu_backward(tasks, gy, x, gx, slope):
+    call_helpers(tasks)
     zero = x.dtype.type(0)
     start = next_task(tasks, 0) * BLOCK
     while start < x.size:
@@ -152,3 +174,28 @@ def _leaky_relu_backward(tasks, gy, x, gx, slope):
             for i in range(a.size):
                 b[i] = g[i] if a[i] > zero else slope * g[i]
         start = next_task(tasks, 0) * BLOCK
+
+
+@jit(nogil=True)
+def _add(tasks, x, y, z):
+    call_helpers(tasks)
+    start = next_task(tasks, 0) * BLOCK
+    while start < x.size:
+        a, b, c = x[start : start + BLOCK], y[start : start + BLOCK], z[start : start + BLOCK]
+        for i in range(a.size):
+            c[i] = a[i] + b[i]
+        start = next_task(tasks, 0) * BLOCK
+
+
+@jit(nogil=True)
+def _add_row(tasks, x, row, z):
+    call_helpers(tasks)
+    n = row.size
+    step = max(1, BLOCK // n) * n
+    start = next_task(tasks, 0) * step
+    while start < x.size:
+        for r in range(start, min(x.size, start + step), n):
+            a, c = x[r : r + n], z[r : r + n]
+            for i in range(n):
+                c[i] = a[i] + row[i]
+        start = next_task(tasks, 0) * step

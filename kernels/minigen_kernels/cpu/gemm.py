@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import empty, geometry
 from .jit import jit
+from .jobs import call_helpers
 from .panels import multiply
 from .simd import next_task, vector_width
 from .threads import on_all_threads
@@ -68,14 +69,14 @@ def _in_batches(kernel, a, b, transpose_a, transpose_b, bias) -> Array:
         return c
     a = np.ascontiguousarray(a.swapaxes(-1, -2) if transpose_a else a)
     b = np.ascontiguousarray(b.swapaxes(-1, -2) if transpose_b else b)
-    counters = np.zeros(1, np.int64)
     views = a.reshape(-1, m, depth), b.reshape(-1, depth, n), c.reshape(-1, m, n)
-    on_all_threads(kernel, counters, *views)
+    on_all_threads(kernel, *views)
     return c
 
 
 @jit(nogil=True)
 def _loops(counters, a, b, c):
+    call_helpers(counters)
     batches, m, n = c.shape
     row = next_task(counters, 0)
     while row < batches * m:
@@ -89,6 +90,7 @@ def _loops(counters, a, b, c):
 
 @jit(nogil=True)
 def _blocks(counters, a, b, c):
+    call_helpers(counters)
     batches, m, n = c.shape
     depth = a.shape[2]
     blocks = (m + 31) // 32

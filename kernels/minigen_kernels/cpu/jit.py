@@ -36,13 +36,16 @@ _said: list[str] = []
 
 
 def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """numba.njit, cached in cache_folder(): @jit or @jit(parallel=True).
+    """numba.njit, cached in cache_folder(): @jit or @jit(nogil=True).
 
     Dividing by 0 gives NaN or nonsense, as in NumPy and C, instead of an exception to check for.
+    Arrays are borrowed: counting references is an atomic addition for each array in each call of
+    one compiled function by another. Who makes an array inside says @jit(allocates=True).
     """
     options.setdefault("error_model", "numpy")
     if function is None:
         return functools.partial(jit, **options)
+    options["_nrt"] = options.pop("allocates", False)
     dispatcher: Any = numba.njit(**options)(function)
     try:
         dispatcher._cache = _Cache(function, options)

@@ -11,10 +11,12 @@ import math
 import numpy as np
 
 from .. import empty
-from .functions import exp, maximum
+from .channels import largest, sum_of_exp
+from .functions import exp, log64, maximum
 from .jit import jit
+from .jobs import call_helpers
 from .share import BLOCK, inner, share
-from .simd import next_task
+from .simd import next_task, vector_width, widest
 
 Array = np.ndarray
 SUM = {"reassoc", "contract"}  # lets a sum be split over vector lanes; NaN and inf stay right
@@ -41,7 +43,8 @@ def cross_entropy_1_rows(logits: Array, target: Array) -> tuple[Array, Array]:
     """
     loss, lse = empty(logits.shape[:1], logits.dtype), empty(logits.shape[:1], logits.dtype)
     logits, target = np.ascontiguousarray(logits), np.ascontiguousarray(target)
-    share(_cross_entropy, logits.size, logits, target, loss, lse)
+    totals = empty(loss.size, np.float64)
+    share(_cross_entropy, logits.size, vector_width(), logits, target, totals, loss, lse)
     return loss, lse
 
 
@@ -53,8 +56,9 @@ def cross_entropy_backward_1_rows(g: Array, logits: Array, target: Array, lse: A
     return glogits
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
+@jit(nogil=True, fastmath=SUM)
 def _softmax(tasks, x, y):
+    call_helpers(tasks)
     rows, classes = x.shape
     step = max(1, BLOCK // max(classes, 1))
     first = next_task(tasks, 0) * step
@@ -72,8 +76,9 @@ def _softmax(tasks, x, y):
         first = next_task(tasks, 0) * step
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
+@jit(nogil=True, fastmath=SUM)
 def _softmax_backward(tasks, gy, y, gx):
+    call_helpers(tasks)
     rows, classes = y.shape
     step = max(1, BLOCK // max(classes, 1))
     first = next_task(tasks, 0) * step
@@ -88,26 +93,38 @@ def _softmax_backward(tasks, gy, y, gx):
         first = next_task(tasks, 0) * step
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
-def _cross_entropy(tasks, x, target, loss, lse):
+@jit(nogil=True)
+def _cross_entropy(tasks, width, x, target, totals, loss, lse):
+    call_helpers(tasks)
     rows, classes = x.shape
+    flat = x.reshape(-1)
     step = max(1, BLOCK // max(classes, 1))
     first = next_task(tasks, 0) * step
     while first < rows:
-        for r in range(first, min(rows, first + step)):
-            top = _maximum_of_row(x, r)
-            total = 0.0
-            for c in range(classes):
-                total += exp(x[r, c] - top)
+        to = min(rows, first + step)
+        for r in range(first, to):
+            lse[r] = largest(width, flat, r * classes, classes)
+            totals[r] = sum_of_exp(width, flat, r * classes, classes, lse[r])
+        _log(totals[first:to])
+        for r in range(first, to):
             # top - x first: top + log(total) would round off the digits of a confident row's loss
-            spread = math.log(total)
+            top, spread = lse[r], totals[r]
             lse[r] = top + spread
             loss[r] = 0.0 if target[r] < 0 else (top - x[r, target[r]]) + spread
         first = next_task(tasks, 0) * step
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+@jit(**inner)
+def _log(x):
+    """x = ln x, as a loop of its own, which becomes vectors."""
+    widest()
+    for i in range(x.size):
+        x[i] = log64(x[i])
+
+
+@jit(nogil=True, fastmath={"contract"})
 def _cross_entropy_backward(tasks, g, x, target, lse, gx):
+    call_helpers(tasks)
     rows, classes = x.shape
     step = max(1, BLOCK // max(classes, 1))
     first = next_task(tasks, 0) * step

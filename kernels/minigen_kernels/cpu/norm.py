@@ -15,6 +15,7 @@ import numpy as np
 from .. import empty
 from .channels import moments_about, pull_about, scale_about, slopes_about, sum_about
 from .jit import jit
+from .jobs import call_helpers
 from .share import BLOCK, inner, share
 from .simd import next_task, vector_width
 
@@ -108,8 +109,9 @@ def _affine(weight: Array | None, bias: Array | None, n: int, dtype) -> tuple[Ar
     )
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
+@jit(nogil=True, fastmath=SUM)
 def _layer_norm(tasks, x, weight, bias, eps, y, mean, rstd):
+    call_helpers(tasks)
     rows, width = x.shape
     step = max(1, BLOCK // max(width, 1))
     first = next_task(tasks, 0) * step
@@ -130,8 +132,9 @@ def _layer_norm(tasks, x, weight, bias, eps, y, mean, rstd):
         first = next_task(tasks, 0) * step
 
 
-@jit(nogil=True, error_model="numpy", fastmath=DIFFERENCE)
+@jit(nogil=True, fastmath=DIFFERENCE)
 def _layer_norm_backward(tasks, gy, x, weight, mean, rstd, gx, sums):
+    call_helpers(tasks)
     rows, width = x.shape
     parts = sums.shape[0]
     part = next_task(tasks, 0)
@@ -153,8 +156,9 @@ def _layer_norm_backward(tasks, gy, x, weight, mean, rstd, gx, sums):
         part = next_task(tasks, 0)
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
+@jit(nogil=True, fastmath=SUM)
 def _batch_norm_short(tasks, x, weight, bias, eps, y, mean, var):
+    call_helpers(tasks)
     batch, channels, length = x.shape
     count = max(batch * length, 1)
     c = next_task(tasks, 0)
@@ -177,8 +181,9 @@ def _batch_norm_short(tasks, x, weight, bias, eps, y, mean, var):
         c = next_task(tasks, 0)
 
 
-@jit(nogil=True, error_model="numpy", fastmath=SUM)
+@jit(nogil=True, fastmath=SUM)
 def _batch_norm_backward_short(tasks, gy, x, weight, mean, var, eps, gx, gw, gb):
+    call_helpers(tasks)
     batch, channels, length = x.shape
     count = max(batch * length, 1)
     c = next_task(tasks, 0)
@@ -200,8 +205,9 @@ def _batch_norm_backward_short(tasks, gy, x, weight, mean, var, eps, gx, gw, gb)
         c = next_task(tasks, 0)
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True)
 def _batch_norm(tasks, width, shape, x, weight, bias, eps, y, mean, var):
+    call_helpers(tasks)
     batch, channels, length = shape
     count, skip, number = max(batch * length, 1), channels * length, x.dtype.type
     c = next_task(tasks, 0)
@@ -222,8 +228,9 @@ def _batch_norm(tasks, width, shape, x, weight, bias, eps, y, mean, var):
         c = next_task(tasks, 0)
 
 
-@jit(nogil=True, error_model="numpy")
+@jit(nogil=True)
 def _batch_norm_backward(tasks, width, shape, gy, x, weight, mean, var, eps, gx, gw, gb):
+    call_helpers(tasks)
     batch, channels, length = shape
     count, skip, number = max(batch * length, 1), channels * length, x.dtype.type
     c = next_task(tasks, 0)

@@ -1,7 +1,7 @@
 """Adam and AdamW, in place, one pass over memory.
 
 rung 0  reference.adam    the formula
-rung 1  adam_1_fused      all five steps of an element at once; vectors and cores over elements
+rung 1  adam_1_fused      all five steps of an element at once; cores over blocks of many tensors
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from .jit import jit
+from .jobs import call_helpers
 from .share import BLOCK, share
 from .simd import next_task
 
 Array = np.ndarray
+TENSORS = 16  # of a call: a network's biases are too small to be worth one each
 
 
 def adam_1_fused(
@@ -41,28 +43,40 @@ def adam_1_fused(
     keep = 1 - lr * weight_decay if decoupled else 1.0
     decay = 0.0 if decoupled else weight_decay
     rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
-    for arrays in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True):
-        number = arrays[0].dtype.type
-        flat = [np.ascontiguousarray(a) for a in arrays]
-        scalars = (keep, decay, rate, root, 1 - beta1, beta2, 1 - beta2, eps)
-        rows = [a.reshape(-1) for a in flat]
-        share(_adam, rows[0].size, *rows, *[number(s) for s in scalars])
-        for i in (0, 2, 3):  # a strided array was copied: bring the result home
-            if flat[i] is not arrays[i]:
-                arrays[i][...] = flat[i]
+    scalars = keep, decay, rate, root, 1 - beta1, beta2, 1 - beta2, eps
+    many = [list(arrays) for arrays in (params, grads, exp_avgs, exp_avg_sqs)]
+    for i in range(0, len(many[0]), TENSORS):
+        given = [arrays[i : i + TENSORS] for arrays in many]
+        number = given[0][0].dtype.type
+        flat = [[a.ravel() for a in arrays] for arrays in given]
+        size = sum([a.size for a in flat[0]])
+        nothing = (np.empty(0, number),) * (TENSORS - len(flat[0]))
+        rows = [(*arrays, *nothing) for arrays in flat]
+        share(_adam, size, *rows, *[number(s) for s in scalars])
+        for k in (0, 2, 3):  # a strided array was copied: bring the result home
+            for home, array in zip(given[k], flat[k], strict=True):
+                if not home.flags.c_contiguous:
+                    home[...] = array.reshape(home.shape)
 
 
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
-def _adam(tasks, params, g, m, v, keep, decay, rate, root, one_beta1, beta2, one_beta2, eps):
-    start = next_task(tasks, 0) * BLOCK
-    while start < params.size:
-        p, slopes = params[start : start + BLOCK], g[start : start + BLOCK]
-        ms, vs = m[start : start + BLOCK], v[start : start + BLOCK]
+@jit(nogil=True, fastmath={"contract"})
+def _adam(tasks, params, grads, ms, vs, keep, decay, rate, root, one_beta1, beta2, one_beta2, eps):
+    """A task: a block of one of the tensors, counted through all of them."""
+    call_helpers(tasks)
+    task, before, t = next_task(tasks, 0), 0, 0
+    while t < TENSORS:
+        blocks = (params[t].size + BLOCK - 1) // BLOCK
+        if task >= before + blocks:
+            before, t = before + blocks, t + 1
+            continue
+        start = (task - before) * BLOCK
+        p, g = params[t][start : start + BLOCK], grads[t][start : start + BLOCK]
+        m, v = ms[t][start : start + BLOCK], vs[t][start : start + BLOCK]
         for i in range(p.size):
             w = p[i] * keep
-            slope = slopes[i] + decay * w
-            mean = ms[i] + one_beta1 * (slope - ms[i])
-            square = beta2 * vs[i] + one_beta2 * slope * slope
-            ms[i], vs[i] = mean, square
+            slope = g[i] + decay * w
+            mean = m[i] + one_beta1 * (slope - m[i])
+            square = beta2 * v[i] + one_beta2 * slope * slope
+            m[i], v[i] = mean, square
             p[i] = w - rate * mean / (np.sqrt(square) * root + eps)
-        start = next_task(tasks, 0) * BLOCK
+        task = next_task(tasks, 0)

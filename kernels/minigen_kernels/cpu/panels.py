@@ -19,6 +19,7 @@ from numba import types
 
 from .. import CACHE_LINE, LARGE, empty
 from .jit import intrinsic, jit
+from .jobs import COUNTERS, call_helpers
 from .lanes import multiply_into, transpose_block
 from .share import inner
 from .simd import I64, VECTORS, Width, _Code, _rows, next_task, tile_shape
@@ -29,14 +30,15 @@ Strides = tuple[int, int, int]
 DEPTH_BLOCK = 384  # columns of a panel of A in the first-level cache
 COLUMN_BLOCK = 16  # panels of B in a task: at most 768 KiB, which stay in the second-level cache
 AHEAD = 4  # panels packed at once of an A whose columns lie side by side
+SOON = 4  # rows of B that are asked for in advance when they are packed
 FAR = 2048  # bytes from row to row of B that are too many: they fall into few sets of the caches
 FEW = 8  # panels of A for which B is read as it lies even if its vectors lie badly
-TILES = 1536  # of C in a task: at most 768 KiB, which stay in the second-level cache for all depths
+TILES = 1536  # of C in a task: at most 2.3 MB, near the second-level cache for all depths
 MOST_TASKS = 4  # for each thread, down and across
 # What costs as much as so many tiles: to pack a panel, to begin a task; and what a thread that
 # comes late costs, as a share of a round.
-READ_A, PACK_A, PACK_B, START, LATE = 0.1, 0.2, 0.35, 0.2, 0.1
-SMALL = 100_000  # multiplications that are done before a second thread has woken up
+READ_A, PACK_A, PACK_B, START, LATE = 0.6, 1.0, 1.5, 0.2, 0.1
+SMALL = 1_500_000  # multiplications for which the matrices are not worth another core's caches
 
 # What the entries of Layout.sizes are.
 M, N, DEPTH, K_BLOCK, ROW_BLOCK, ROW_BLOCKS, COLUMN_BLOCK_, COLUMN_BLOCKS, TASKS = range(9)
@@ -73,18 +75,20 @@ def multiply(
     column of B), and of the depth. One of the last two is 1.
     """
     threads = get_threads()
-    aligned = b.nbytes < LARGE or b.ctypes.data % CACHE_LINE == 0
+    aligned = b.nbytes < LARGE or b.__array_interface__["data"][0] % CACHE_LINE == 0
     p = _layout(c.shape, depth, a_strides, b_strides, aligned, width, c.dtype, threads)
     start = p.zeros
     if bias is not None:
-        start = np.zeros_like(p.zeros)
-        start[: bias.size] = bias
+        start = np.ascontiguousarray(bias)
+        if bias.size < p.zeros.size:
+            start = np.zeros(p.zeros.shape, c.dtype)
+            start[: bias.size] = bias
     arguments = (
-        *(np.zeros(2, np.int64), width, a, b, c.reshape(-1), start),
+        *(width, a, b, c.reshape(-1), start),
         *(_scratch(p.scratch, c.dtype), p.sizes, p.a_lines, p.b_lines, p.ramp),
     )
     if p.small:
-        _work(*arguments)
+        _work(np.zeros(COUNTERS, np.int64), *arguments)
     else:
         on_all_threads(_work, *arguments)
 
@@ -204,17 +208,19 @@ def _copy_lines(typing_context, width, depth, source, at, row, target, to, step)
 
 
 @intrinsic
-def _copy_row(typing_context, width, source, at, target, to):
-    """target[to + j] = source[at + j], j below the columns of a tile."""
+def _copy_row(typing_context, width, source, at, ahead, target, to):
+    """target[to + j] = source[at + j], for a row of a tile; asks for what lies `ahead`."""
     n, dtype = types.int64, source.dtype
-    signature = types.void(width, source, n, target, n)
+    signature = types.void(width, source, n, n, target, n)
 
     def codegen(context, builder, signature, args):
         code = _Code(context, builder, width.count, dtype)
-        _, source_, at, target_, to = args
+        _, source_, at, ahead, target_, to = args
         begin, end = code.address(source, source_, at), code.address(target, target_, to)
+        soon = builder.add(begin, builder.mul(ahead, I64(code.size)))
         for v in range(VECTORS):
             step = v * code.lanes * code.size
+            code.prefetch(soon, step, write=False)
             code.store(code.load(begin, code.vector, code.size, step), end, step)
         return context.get_dummy_value()
 
@@ -226,7 +232,8 @@ def _pack_rows(width, b, at, deep, from_, to, k, columns, target, panels):
     """The whole panels of a B whose columns lie side by side: copied row by row, as they lie."""
     for d in range(k):
         for j in range(from_, to, columns):
-            _copy_row(width, b, at + d * deep + j, target, panels + (j - from_) * k + d * columns)
+            _copy_row(width, b, at + d * deep + j, SOON * deep, target,
+                      panels + (j - from_) * k + d * columns)  # fmt: skip
 
 
 @jit(**inner)
@@ -414,6 +421,7 @@ def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramp):
 @jit(nogil=True)
 def _work(counters, width, a, b, c, start, scratch, sizes, a_lines, b_lines, ramp):
     """Fetch tasks until there are none; each thread that comes takes a scratch of its own."""
+    call_helpers(counters)
     at = next_task(counters, 1) * sizes[SCRATCH]
     task = next_task(counters, 0)
     while task < sizes[TASKS]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import empty
 from .jit import jit
+from .jobs import call_helpers
 from .share import BLOCK, share
 from .simd import next_task
 
@@ -31,6 +32,7 @@ def philox_1_blocks(key: int, counter: int, n: int) -> Array:
 
 @jit(nogil=True)
 def _philox(tasks, key, low, high, words):
+    call_helpers(tasks)
     task = next_task(tasks, 0)
     while task * BLOCKS < words.shape[0]:
         part = words[task * BLOCKS : (task + 1) * BLOCKS]

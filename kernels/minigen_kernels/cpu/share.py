@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .jobs import COUNTERS
 from .threads import on_all_threads
 
 SMALL = 1 << 16  # numbers that are done with before a second thread has woken up
@@ -18,11 +19,10 @@ inner: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 def share(work: Callable[..., None], size: int, *arguments: Any) -> None:
     """work(counters, *arguments), on all cores if `size`, the numbers it handles, is worth it.
 
-    work fetches its tasks with next_task(counters, 0). Each task owns what it writes, so the bits
-    do not depend on who fetches it.
+    work begins with call_helpers(counters), and fetches its tasks with next_task(counters, 0). Each
+    task owns what it writes, so the bits do not depend on who fetches it.
     """
-    counters = np.zeros(2, np.int64)  # of tasks; the second is for whatever else is shared out
     if size <= SMALL:
-        work(counters, *arguments)
+        work(np.zeros(COUNTERS, np.int64), *arguments)
     else:
-        on_all_threads(work, counters, *arguments)
+        on_all_threads(work, *arguments)

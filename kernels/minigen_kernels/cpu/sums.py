@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
+from .jobs import call_helpers
 from .share import SMALL, share
 from .simd import next_task
 
@@ -36,6 +37,7 @@ def column_sums_1_parts(x: Array) -> Array:
 
 @jit(nogil=True)
 def _column_sums(tasks, x, sums):
+    call_helpers(tasks)
     parts, width = sums.shape
     rows = (x.size + width - 1) // width  # the last may be short
     blocks = (width + COLUMNS - 1) // COLUMNS

@@ -1,7 +1,7 @@
 """How many cores the CPU kernels use, and the helpers that run compiled functions on them.
 
 The large kernels are compiled once, as functions that run outside Python's lock and fetch their
-tasks from a shared counter; helpers are plain Python threads that call the same function. Compiling
+tasks from a shared counter; helpers are threads that call the same function (jobs.py). Compiling
 the same loops as numba.prange takes several times as long.
 
 To wake a sleeping thread takes longer than many kernels run (80 µs against 2 µs, measured). So a
@@ -23,16 +23,15 @@ import numba
 import numpy as np
 
 from .jit import jit
-from .simd import await_counter, set_counter
+from .jobs import BOARDS, COUNTERS, FAILED, HELPERS, STATE, WORDS, finish, serve
+from .simd import await_counter
 
 _threads: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 _helpers: list[Helper] = []
 _free = threading.Lock()  # held by the thread that the helpers work for
 
-Job = tuple[Callable[..., None], tuple[Any, ...]]
-GIVEN, DONE = 0, 8  # where these counts stand: in cache lines of their own
 PATIENCE = 1e-3  # seconds for which a helper looks out before it sleeps
-HANDOVER = 5e-6  # seconds in which who gives a job gets round to letting go of Python's lock
+WAKING = 5e-5  # the same when it was woken: a job is there at once, unless we have the giver's core
 
 
 def set_threads(n: int) -> None:
@@ -53,93 +52,67 @@ def get_threads() -> int:
 
 
 def on_all_threads(work: Callable[..., None], *arguments: Any) -> None:
-    """Call work(*arguments) on every core at once, and return when all calls have.
+    """Call work(counters, *arguments) on every core at once, and return when all calls have.
 
-    work is compiled with nogil=True, and shares out its tasks by simd.next_task(): any number of
-    calls, one too, does them all. While another thread has the helpers, this one does without.
+    work is compiled with nogil=True, begins with call_helpers(counters), and shares out its tasks
+    by next_task(counters, 0): any number of calls, one too, does them all. While another thread has
+    the helpers, this one does without.
     """
-    count = get_threads() - 1
+    counters, count = np.zeros(COUNTERS, np.int64), get_threads() - 1
     if count == 0 or not _free.acquire(blocking=False):
-        work(*arguments)
+        work(counters, *arguments)
         return
     try:
-        while len(_helpers) < count:
-            _helpers.append(Helper())
-        helpers = _helpers[:count]
+        boards, address = _ready(count)
+        counters[BOARDS], counters[HELPERS] = address, count
         try:
-            for helper in helpers:
-                helper.give(work, arguments)
-            work(*arguments)
+            work(counters, *arguments)
         finally:  # also after a failure: the helpers still write into the arrays
-            failures = [helper.finish() for helper in helpers]
-        for failure in failures:
-            if failure is not None:
-                raise failure
+            looks = _looks(PATIENCE)
+            while (working := finish(boards, looks)) > 0:
+                time.sleep(0)  # a helper's core may be busy with something else: perhaps with ours
+        if working < 0:
+            boards[:, FAILED] = 0
+            raise RuntimeError(f"{work.__name__} failed on another thread than the one it began on")
     finally:
         _free.release()
 
 
+def _ready(count: int) -> tuple[np.ndarray, int]:
+    """The boards of so many helpers and where they lie; the helpers look at them, or soon will."""
+    if len(_helpers) < count:
+        boards = np.zeros((count, WORDS), np.int64)
+        _helpers[:] = [Helper(board) for board in boards]
+        _boards.clear()
+        _boards.update({n: (boards[:n], boards.ctypes.data) for n in range(1, count + 1)})
+    for helper in _helpers[:count]:
+        helper.wake()
+    return _boards[count]
+
+
+_boards: dict[int, tuple[np.ndarray, int]] = {}
+
+
 class Helper:
-    """A thread that does one job at a time. All methods but _serve are for the thread that gives.
+    """A thread that does the jobs on a board, one at a time."""
 
-    The list of jobs holds the job that was given, until somebody pops it: who does, owns it.
-    """
-
-    def __init__(self) -> None:
-        self._jobs: list[Job] = []
-        self._signs = np.zeros(16, np.int64)  # jobs GIVEN, and how many of those it has DONE
-        self._asleep, self._alarm = False, threading.Semaphore(0)
-        self._failure: BaseException | None = None
+    def __init__(self, board: np.ndarray) -> None:
+        self._board, self._asleep, self._alarm = board, False, threading.Semaphore(0)
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def give(self, work: Callable[..., None], arguments: tuple[Any, ...] = ()) -> None:
-        """Have work(*arguments) called at once, beside what this thread does."""
-        self._jobs.append((work, arguments))
-        self._signs[GIVEN] += 1
-        if self._asleep:  # looked at after the sign is set; the helper does these the other way
+    def wake(self) -> None:
+        """To be called before a job is given: whoever falls asleep just now may miss that one."""
+        if self._asleep:
             self._alarm.release()
 
-    def finish(self) -> BaseException | None:
-        """Return when the job is done, with its error; or take it back if it was not begun."""
-        try:
-            self._jobs.pop()
-            return None
-        except IndexError:
-            given = self._signs[GIVEN]
-            while _await(self._signs, DONE, given, _looks(PATIENCE)) < given:
-                time.sleep(0)  # its core may be busy with something else: perhaps with ours
-            failure, self._failure = self._failure, None
-            return failure
-
     def _serve(self) -> None:
-        given, patience, handover = 0, _looks(PATIENCE), _looks(HANDOVER)
+        waking, patience = _looks(WAKING), _looks(PATIENCE)
         while True:
-            before, given = given, _next_job(self._signs, given, patience, handover)
-            if given == before:
-                self._asleep = True
-                if self._signs[GIVEN] == given:
-                    self._alarm.acquire()
-                self._asleep = False
-                continue
-            try:
-                work, arguments = self._jobs.pop()
-            except IndexError:
-                continue  # it was taken back
-            try:
-                work(*arguments)
-            except BaseException as error:  # handed to the thread that asked for the work
-                self._failure = error
-            del work, arguments  # keep no array alive until the next call
-
-
-@jit(nogil=True)
-def _next_job(signs, done, patience, handover):
-    """Say that so many jobs are done; how many are given, once they are more or patience ends."""
-    set_counter(signs, DONE, done)
-    given = await_counter(signs, GIVEN, done + 1, patience)
-    if given > done:  # who gave it holds Python's lock for a moment; to ask for it now is to sleep
-        await_counter(signs, DONE, given, handover)
-    return given
+            serve(self._board, waking, patience)
+            self._asleep = True
+            if self._board[STATE] % 3 != 1:
+                self._alarm.acquire()
+            self._asleep = False
 
 
 @jit(nogil=True)
@@ -147,6 +120,7 @@ def _await(signs, n, value, looks):
     return await_counter(signs, n, value, looks)
 
 
+@functools.cache
 def _looks(seconds: float) -> int:
     """How many looks at a counter take so long."""
     return max(1, round(seconds / _seconds_of_a_look()))
@@ -167,6 +141,7 @@ def _forget() -> None:
     """A forked child has the list of helpers, but not the threads."""
     global _free
     _helpers.clear()
+    _boards.clear()
     _free = threading.Lock()
 
 

@@ -7,6 +7,7 @@ from . import gradients, laws, parity
 
 FILE = "minigen/ops/attention.py"
 KERNEL = "kernels/minigen_kernels/cpu/attention.py"
+ONE_QUERY = "kernels/minigen_kernels/cpu/one_query.py"
 KERNELS = "tests/kernels/test_attention.py"
 
 ATTENTION = "scaled_dot_product_attention"
@@ -96,5 +97,33 @@ BUGS = [
         "gk0, gv0 = gk_at[part * batch + b], gv_at[part * batch + b]",
         "gk0, gv0 = gk_at[part * batch], gv_at[part * batch + b]",
         (KERNELS + " -k 'rungs or slope'",),
+    ),
+    Bug(
+        "a-query-alone-sees-what-lies-behind-its-key",
+        ONE_QUERY,
+        "_scores(width, query, k, k_at[b], k_row, d, keys",
+        "_scores(width, query, k, k_at[b], k_row, k_row, keys",
+        (KERNELS + " -k one_query",),
+    ),
+    Bug(
+        "a-query-alone-takes-the-next-one-s-values",
+        ONE_QUERY,
+        "_average(width, s, part, v, v_at[b]",
+        "_average(width, s, part, v, v_at[min(b + 1, batch - 1)]",
+        (KERNELS + " -k one_query",),
+    ),
+    Bug(
+        "halves-of-two-keys-in-one-sum",
+        ONE_QUERY,
+        "            for start in range(0, lanes, segment)\n            for row in (0, 1)\n",
+        "            for row in (0, 1)\n            for start in range(0, lanes, segment)\n",
+        (KERNELS + " -k one_query",),
+    ),
+    Bug(
+        "a-query-alone-weighs-by-one-when-all-is-hidden",
+        ONE_QUERY,
+        "base, total = zero if top == -math.inf else top, zero",
+        "base, total = top, zero",
+        (KERNELS + " -k one_query",),
     ),
 ]

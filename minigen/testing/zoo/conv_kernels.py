@@ -10,7 +10,7 @@ LANES = "kernels/minigen_kernels/cpu/conv_lanes.py"
 PLANS = "kernels/minigen_kernels/cpu/conv_plans.py"
 CHOICE = "kernels/minigen_kernels/cpu/conv_choice.py"
 TILES = "kernels/minigen_kernels/cpu/lanes.py"
-THREADS = "kernels/minigen_kernels/cpu/threads.py"
+JOBS = "kernels/minigen_kernels/cpu/jobs.py"
 GEMM = "kernels/minigen_kernels/cpu/gemm.py"
 JIT = "kernels/minigen_kernels/cpu/jit.py"
 PANELS = "kernels/minigen_kernels/cpu/panels.py"
@@ -230,16 +230,23 @@ BUGS = [
     ),
     Bug(
         "job-left-running-when-its-giver-goes-on",
-        THREADS,
-        "while _await(self._signs, DONE, given, _looks(PATIENCE)) < given:",
-        "while False:",
-        ("tests/kernels/test_threads.py -k 'one_job or outlives'",),
+        JOBS,
+        "if await_counter(board, STATE, over, looks) < over:",
+        "if False:",
+        ("tests/kernels/test_threads.py -k 'begun or outlives'",),
+    ),
+    Bug(
+        "job-left-on-the-board-for-whoever-comes",
+        JOBS,
+        "if state % 3 == 1 and _exchange(board, STATE, state, state + 2):",
+        "if state % 3 == 1:",
+        ("tests/kernels/test_threads.py -k 'taken_back or outlives'",),
     ),
     Bug(
         "failure-of-a-helper-swallowed",
-        THREADS,
-        "failure, self._failure = self._failure, None",
-        "failure, self._failure = None, None",
+        JOBS,
+        "failed |= board[FAILED]",
+        "failed |= 0 * board[FAILED]",
         ("tests/kernels/test_threads.py -k failure",),
     ),
 ]
