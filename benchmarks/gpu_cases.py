@@ -120,6 +120,36 @@ def conv(kernel: str, n: int, cin: int, side: int, cout: int, k: int, s: int, p:
     return KernelCase(kernel, name, arrays, ours, tuple(peers), flop, 4.0 * size)
 
 
+def activated(case: KernelCase) -> KernelCase:
+    """A product (a convolution of stride 2) with a bias and leaky ReLU at its end."""
+    product, (x, w) = case.kernel, case.arrays
+    out = w[1][1] if product != "conv2d" else w[1][0]
+
+    def ours(kernels: Any, t: Any) -> Any:
+        inputs = [t[x[0]], t[w[0]]]
+        options: dict[str, Any] = {"bias": t["bias"]}
+        if product != "gemm":
+            options |= {"stride": (2, 2), "padding": (1, 1)}
+        fused = getattr(kernels, f"{product}_activated", None)
+        if fused is None:  # on the CPU it is a pass of its own
+            return kernels.leaky_relu(getattr(kernels, product)(*inputs, **options), 0.2)
+        return fused(*inputs, **options, activation="leaky_relu", slope=0.2)
+
+    def theirs(torch: Any, t: Any) -> Any:
+        if product == "gemm":
+            y = torch.addmm(t["bias"], t["a"], t["b"])
+        else:
+            y = getattr(torch.nn.functional, product)(t["x"], t["w"], t["bias"], 2, 1)
+        return torch.nn.functional.leaky_relu(y, 0.2)
+
+    peers = [dataclasses.replace(p, name=f"{p.name}, leaky_relu", compute=theirs)
+             for p in case.peers]  # fmt: skip
+    return dataclasses.replace(
+        case, kernel=f"{product}_activated", arrays=(x, w, ("bias", (out,), "normal")), ours=ours,
+        peers=tuple(peers),
+    )  # fmt: skip
+
+
 def attention(heads: int, t: int, d: int, causal: bool, backward: bool = False) -> KernelCase:
     def forward(torch: Any, *qkv: Any) -> Any:
         q, k, v = (x[None] for x in qkv)
@@ -326,6 +356,9 @@ CASES = (
     conv("conv2d", 128, 64, 32, 128, 4, 2, 1),
     conv("conv_transpose2d", 128, 256, 8, 128, 4, 2, 1),
     conv("conv2d_weight", 128, 64, 32, 128, 4, 2, 1),
+    activated(gemm(4096, 4096, 1024)),
+    activated(conv("conv2d", 128, 64, 32, 128, 4, 2, 1)),
+    activated(conv("conv_transpose2d", 128, 256, 8, 128, 4, 2, 1)),
     attention(64, 2048, 64, False), attention(32, 4096, 128, False),
     attention(64, 2048, 64, True, backward=True),
     *[rows(kernel, 65536, 1024) for kernel in ROWS],
@@ -341,6 +374,9 @@ SMALLEST = (
     conv("conv2d", 1, 2, 5, 3, 3, 2, 1),
     conv("conv_transpose2d", 1, 2, 3, 2, 4, 2, 1),
     conv("conv2d_weight", 2, 2, 5, 3, 3, 1, 1),
+    activated(gemm(17, 13, 5)),
+    activated(conv("conv2d", 1, 2, 5, 3, 3, 2, 1)),
+    activated(conv("conv_transpose2d", 1, 2, 3, 2, 4, 2, 1)),
     attention(2, 9, 4, True),
     attention(2, 9, 4, True, backward=True),
     *[rows(kernel, 3, 10) for kernel in ROWS],

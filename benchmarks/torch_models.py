@@ -3,6 +3,7 @@ training steps are compared with, in the tests for their results and here for th
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -12,23 +13,34 @@ from minigen.models import image_gpt, vae
 
 
 def torch_layers(layers: Any) -> torch.nn.Sequential:
-    """The same layers, from the attributes that both libraries have."""
-    built: list[torch.nn.Module] = []
-    for layer in layers:
+    """The same layers, from the attributes that both libraries have, under the same names.
+
+    An activation that is a convolution's own becomes a module after it.
+    """
+    built: OrderedDict[str, torch.nn.Module] = OrderedDict()
+    for i, layer in enumerate(layers):
         name = type(layer).__name__
         if name in ("Conv2d", "ConvTranspose2d"):
             first, second, *kernel = layer.weight.shape
             channels = (second, first) if name == "Conv2d" else (first, second)
             kind = getattr(torch.nn, name)
-            built.append(kind(*channels, kernel, layer.stride, layer.padding, bias=False))
+            built[str(i)] = kind(*channels, kernel, layer.stride, layer.padding, bias=False)
         elif name == "Linear":
-            built.append(torch.nn.Linear(*layer.weight.shape[::-1]))
+            built[str(i)] = torch.nn.Linear(*layer.weight.shape[::-1])
         elif name == "BatchNorm2d":
-            built.append(torch.nn.BatchNorm2d(len(layer.weight)))
+            built[str(i)] = torch.nn.BatchNorm2d(len(layer.weight))
         else:
-            inplace = {"ReLU": torch.nn.ReLU(), "Tanh": torch.nn.Tanh()}
-            built.append(inplace.get(name, torch.nn.LeakyReLU(0.2)))
-    return torch.nn.Sequential(*built)
+            built[str(i)] = activation(name)
+        own = getattr(layer, "activation", None)
+        if own is not None:
+            built[f"{i} activation"] = activation(own if isinstance(own, str) else own[0])
+    return torch.nn.Sequential(built)
+
+
+def activation(name: str) -> torch.nn.Module:
+    """torch's, by the name that it has there or in `activation=...`."""
+    kinds: dict[str, torch.nn.Module] = {"relu": torch.nn.ReLU(), "tanh": torch.nn.Tanh()}
+    return kinds.get(name.lower(), torch.nn.LeakyReLU(0.2))
 
 
 class Layers(torch.nn.Module):

@@ -28,11 +28,13 @@ PRECISIONS = ("float32", "tf32x3", "tf32", "bf16")
 PRODUCTS = (
     "gemm", "conv2d", "conv_transpose2d", "conv2d_weight", "attention", "attention_backward",
 )  # fmt: skip
+# Those that have a kernel with an activation at their end, on a GPU: "gemm_activated" ...
+ACTIVATED = ("gemm", "conv2d", "conv_transpose2d")
 LARGE = 1 << 16  # bytes from which on it is worth looking where an array begins
 
 __all__ = [
-    "add", "backend_of", "beside", "empty", "namespace_of", "on_gpu", "readable", "setting",
-    "to_device", "use",
+    "activated", "add", "backend_of", "beside", "empty", "namespace_of", "on_gpu", "readable",
+    "setting", "to_device", "use",
 ]  # fmt: skip
 
 
@@ -136,7 +138,15 @@ def _numpy_backend(choice: Setting) -> Any:
         products = {n: _refusing(getattr(backend, n), choice.precision) for n in PRODUCTS}
     for name, kernel in (*products.items(), *choice.own):
         setattr(backend, name, kernel)
+    if choice.own:  # one's own kernels are to be seen at work: nothing is fused around them
+        for name in ACTIVATED:
+            vars(backend).pop(f"{name}_activated", None)
     return backend
+
+
+def activated(kernels: Any, name: str) -> Callable[..., Any] | None:
+    """The kernel of a product with an activation at its end, where there is one."""
+    return vars(kernels).get(f"{name}_activated")
 
 
 def _refusing(kernel: Callable[..., Any], precision: str) -> Callable[..., Any]:

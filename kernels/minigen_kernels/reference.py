@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import geometry
+from .activations import slope_of
 
 Array = np.ndarray
 Index = tuple[int, ...]
@@ -93,6 +94,48 @@ def conv2d_weight(
     for ix, iw, iy in _conv_terms(x.shape, shape, gy.shape, stride, padding, dilation):
         gw[iw] += float(x[ix]) * float(gy[iy])
     return gw.astype(x.dtype)
+
+
+def activated(x, activation, slope=0.0):
+    """max(x, 0); x where x > 0, slope · x elsewhere; tanh x; 1 / (1 + exp(-x)); gelu's two forms"""
+    slope = slope_of(activation, slope)
+    if activation in ("relu", "leaky_relu"):
+        return leaky_relu(x, slope)
+    if activation in ("gelu", "gelu_tanh"):
+        return gelu(x, "tanh" if activation == "gelu_tanh" else "none")
+    wide = x.astype(np.float64)
+    return (np.tanh(wide) if activation == "tanh" else 1 / (1 + np.exp(-wide))).astype(x.dtype)
+
+
+def _finished(x: Array, activation: str, slope: float, keep: bool) -> Any:
+    y = activated(x, activation, slope)
+    return (y, x) if keep else y
+
+
+def gemm_activated(
+    a, b, transpose_a=False, transpose_b=False, bias=None, activation="relu", slope=0.0, keep=False
+):
+    """c = f(gemm(a, b) + bias), f an activation; keep: what f is given is returned too"""
+    c = gemm(a, b, transpose_a, transpose_b, bias)
+    return _finished(c, activation, slope, keep)
+
+
+def conv2d_activated(
+    x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, activation="relu",
+    slope=0.0, keep=False,
+):  # fmt: skip
+    """y = f(conv2d(x, w) + bias), f an activation; keep: what f is given is returned too"""
+    y = conv2d(x, w, bias, stride, padding, dilation, groups)
+    return _finished(y, activation, slope, keep)
+
+
+def conv_transpose2d_activated(
+    y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1),
+    groups=1, activation="relu", slope=0.0, keep=False,
+):  # fmt: skip
+    """x = f(conv_transpose2d(y, w) + bias), f an activation; keep: and what f is given"""
+    x = conv_transpose2d(y, w, bias, stride, padding, output_padding, dilation, groups)
+    return _finished(x, activation, slope, keep)
 
 
 def layer_norm(x, weight, bias, eps):

@@ -113,10 +113,11 @@ class Generator(nn.Module):
         self.latent = config.latent
         first = nn.ConvTranspose2d(config.latent, widths[0], base, 1, 0, bias=False, rng=rng)
         layers: list[nn.Module] = [first]
-        for cin, cout in zip(widths, [*widths[1:], config.channels], strict=True):
+        for i, (cin, cout) in enumerate(zip(widths, [*widths[1:], config.channels], strict=True)):
             layers += [nn.BatchNorm2d(cin), nn.ReLU()]
-            layers += [nn.ConvTranspose2d(cin, cout, 4, 2, 1, bias=False, rng=rng)]
-        self.layers = nn.Sequential(*layers, nn.Tanh())
+            end = "tanh" if i == count - 1 else None
+            layers += [nn.ConvTranspose2d(cin, cout, 4, 2, 1, bias=False, activation=end, rng=rng)]
+        self.layers = nn.Sequential(*layers)
         init_weights(self, config.init_std, rng)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -135,9 +136,9 @@ class Discriminator(nn.Module):
         widths = [config.channels, *[config.width << i for i in range(count)]]
         layers: list[nn.Module] = []
         for i, (cin, cout) in enumerate(zip(widths, widths[1:], strict=False)):
-            layers += [nn.Conv2d(cin, cout, 4, 2, 1, bias=False, rng=rng)]
-            layers += [nn.BatchNorm2d(cout)] if i else []
-            layers += [nn.LeakyReLU(config.slope)]
+            end = None if i else ("leaky_relu", config.slope)
+            layers += [nn.Conv2d(cin, cout, 4, 2, 1, bias=False, activation=end, rng=rng)]
+            layers += [nn.BatchNorm2d(cout), nn.LeakyReLU(config.slope)] if i else []
         last = nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False, rng=rng)
         self.layers = nn.Sequential(*layers, last)
         init_weights(self, config.init_std, rng)

@@ -147,7 +147,7 @@ class Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width, rng=rng)
         self.out = nn.Linear(width, width, rng=rng)
-        self.mlp_in = nn.Linear(width, 4 * width, rng=rng)
+        self.mlp_in = nn.Linear(width, 4 * width, activation="gelu", rng=rng)
         self.mlp_out = nn.Linear(4 * width, width, rng=rng)
 
     def forward(self, h: Tensor, cache: Cache | None = None) -> Tensor:
@@ -158,7 +158,7 @@ class Block(nn.Module):
         q, k, v = qkv if cache is None else (qkv[0], *cache.extended(qkv[1:]))  # (B, heads, T, d)
         a = F.scaled_dot_product_attention(q, k, v, is_causal=cache is None)
         h = h + self.out(a.transpose(1, 2).reshape((b, t, d)))  # (B, T, heads, d) → (B, T, D)
-        return h + self.mlp_out(F.gelu(self.mlp_in(self.norm2(h))))
+        return h + self.mlp_out(self.mlp_in(self.norm2(h)))
 
 
 class Cache:

@@ -94,20 +94,20 @@ class MLP(nn.Module):
         self.shape = (config.channels, config.size, config.size)
         self.latent = config.latent
         pixels = config.channels * config.size**2
-        self.fc1 = nn.Linear(pixels, config.hidden, rng=rng)
+        self.fc1 = nn.Linear(pixels, config.hidden, activation="relu", rng=rng)
         self.fc21 = nn.Linear(config.hidden, config.latent, rng=rng)
         self.fc22 = nn.Linear(config.hidden, config.latent, rng=rng)
-        self.fc3 = nn.Linear(config.latent, config.hidden, rng=rng)
+        self.fc3 = nn.Linear(config.latent, config.hidden, activation="relu", rng=rng)
         self.fc4 = nn.Linear(config.hidden, pixels, rng=rng)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) in [0, 1] → μ and log σ², (N, latent) each."""
-        h = F.relu(self.fc1(x.reshape((x.shape[0], -1))))  # (N, C·H·W) → (N, hidden)
+        h = self.fc1(x.reshape((x.shape[0], -1)))  # (N, C·H·W) → (N, hidden), with its ReLU
         return self.fc21(h), self.fc22(h)
 
     def decode(self, z: Tensor) -> Tensor:
         """z (N, latent) → logits of the pixels, (N, C, H, W)."""
-        return self.fc4(F.relu(self.fc3(z))).reshape((z.shape[0], *self.shape))
+        return self.fc4(self.fc3(z)).reshape((z.shape[0], *self.shape))
 
 
 class Conv(nn.Module):
@@ -117,26 +117,26 @@ class Conv(nn.Module):
         side, w = config.size // 4, config.width
         self.latent, self.maps = config.latent, (2 * w, side, side)
         units = 2 * w * side**2
-        self.conv1 = nn.Conv2d(config.channels, w, 4, 2, 1, rng=rng)
-        self.conv2 = nn.Conv2d(w, 2 * w, 4, 2, 1, rng=rng)
-        self.fc1 = nn.Linear(units, config.hidden, rng=rng)
+        self.conv1 = nn.Conv2d(config.channels, w, 4, 2, 1, activation="relu", rng=rng)
+        self.conv2 = nn.Conv2d(w, 2 * w, 4, 2, 1, activation="relu", rng=rng)
+        self.fc1 = nn.Linear(units, config.hidden, activation="relu", rng=rng)
         self.fc21 = nn.Linear(config.hidden, config.latent, rng=rng)
         self.fc22 = nn.Linear(config.hidden, config.latent, rng=rng)
-        self.fc3 = nn.Linear(config.latent, config.hidden, rng=rng)
-        self.fc4 = nn.Linear(config.hidden, units, rng=rng)
-        self.conv3 = nn.ConvTranspose2d(2 * w, w, 4, 2, 1, rng=rng)
+        self.fc3 = nn.Linear(config.latent, config.hidden, activation="relu", rng=rng)
+        self.fc4 = nn.Linear(config.hidden, units, activation="relu", rng=rng)
+        self.conv3 = nn.ConvTranspose2d(2 * w, w, 4, 2, 1, activation="relu", rng=rng)
         self.conv4 = nn.ConvTranspose2d(w, config.channels, 4, 2, 1, rng=rng)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) in [0, 1] → μ and log σ², (N, latent) each."""
-        h = F.relu(self.conv2(F.relu(self.conv1(x))))  # (N, 2w, H/4, W/4)
-        h = F.relu(self.fc1(h.reshape((x.shape[0], -1))))  # → (N, hidden)
+        h = self.conv2(self.conv1(x))  # (N, 2w, H/4, W/4), each with its ReLU
+        h = self.fc1(h.reshape((x.shape[0], -1)))  # → (N, hidden)
         return self.fc21(h), self.fc22(h)
 
     def decode(self, z: Tensor) -> Tensor:
         """z (N, latent) → logits of the pixels, (N, C, H, W)."""
-        h = F.relu(self.fc4(F.relu(self.fc3(z)))).reshape((z.shape[0], *self.maps))
-        return self.conv4(F.relu(self.conv3(h)))  # (N, 2w, H/4, W/4) → (N, C, H, W)
+        h = self.fc4(self.fc3(z)).reshape((z.shape[0], *self.maps))
+        return self.conv4(self.conv3(h))  # (N, 2w, H/4, W/4) → (N, C, H, W)
 
 
 # ---- the loss

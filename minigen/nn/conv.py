@@ -50,18 +50,20 @@ class _Conv(Module):
         for name, default in plain.items():
             value = getattr(self, name, default)
             text += "" if value == default else f", {name}={value}"
-        return text if self.bias is not None else text + ", bias=False"
+        text += "" if self.bias is not None else ", bias=False"
+        return text if self.activation is None else f"{text}, activation={self.activation!r}"
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     dilation: tuple[int, int]
+    activation: str | tuple[str, float] | None
 
 
 class Conv2d(_Conv):
     """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]
 
-    weight (out_channels, in_channels/groups, kh, kw), bias (out_channels,); arguments as in
-    functional.conv2d. Initial values: U(-1/√fan_in, 1/√fan_in), torch's default.
+    weight (out_channels, in_channels/groups, kh, kw), bias (out_channels,); arguments, and the
+    activation, as in functional.conv2d. Initial values: U(-1/√fan_in, 1/√fan_in), torch's default.
     """
 
     padding: tuple[int, int] | str
@@ -77,6 +79,7 @@ class Conv2d(_Conv):
         groups: int = 1,
         bias: bool = True,
         *,
+        activation: str | tuple[str, float] | None = None,
         rng: Generator | None = None,
         dtype: Any = np.float32,
     ):
@@ -84,11 +87,11 @@ class Conv2d(_Conv):
         super().__init__(in_channels, out_channels, {**settings, "dilation": dilation}, groups)
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self._fill(shape, bias, rng, dtype)
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        geometry = (self.stride, self.padding, self.dilation, self.groups)
+        return F.conv2d(x, self.weight, self.bias, *geometry, activation=self.activation)
 
 
 class ConvTranspose2d(_Conv):
@@ -113,6 +116,7 @@ class ConvTranspose2d(_Conv):
         bias: bool = True,
         dilation: IntOrPair = 1,
         *,
+        activation: str | tuple[str, float] | None = None,
         rng: Generator | None = None,
         dtype: Any = np.float32,
     ):
@@ -121,10 +125,11 @@ class ConvTranspose2d(_Conv):
         super().__init__(in_channels, out_channels, settings, groups)
         shape = (in_channels, out_channels // groups, *self.kernel_size)
         self._fill(shape, bias, rng, dtype)
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-        return F.conv_transpose2d(x, self.weight, self.bias, *geometry)
+        return F.conv_transpose2d(x, self.weight, self.bias, *geometry, activation=self.activation)
 
 
 class MaxPool2d(Module):

@@ -27,7 +27,10 @@ def torch_default_(weight: Parameter, bias: Parameter | None, rng: Generator) ->
 
 
 class Linear(Module):
-    """y = x·Wᵀ + b, for x (..., in_features); weight (out_features, in_features), bias (out,)"""
+    """y = x·Wᵀ + b, for x (..., in_features); weight (out_features, in_features), bias (out,)
+
+    activation: f of f(y), in one kernel on a GPU; see functional.conv2d.
+    """
 
     def __init__(
         self,
@@ -35,23 +38,24 @@ class Linear(Module):
         out_features: int,
         bias: bool = True,
         *,
+        activation: str | tuple[str, float] | None = None,
         rng: Generator | None = None,
         dtype: Any = np.float32,
     ):
         rng = init.needed(rng, "Linear")
         self.in_features, self.out_features = in_features, out_features
+        self.activation = activation
         self.weight = Parameter(np.empty((out_features, in_features), dtype))
         self.bias = Parameter(np.empty(out_features, dtype)) if bias else None
         torch_default_(self.weight, self.bias, rng)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self.weight, self.bias, activation=self.activation)
 
     def extra_repr(self) -> str:
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, "
-            f"bias={self.bias is not None}"
-        )
+        text = f"in_features={self.in_features}, out_features={self.out_features}, "
+        text += f"bias={self.bias is not None}"
+        return text if self.activation is None else f"{text}, activation={self.activation!r}"
 
 
 class Embedding(Module):

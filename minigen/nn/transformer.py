@@ -176,12 +176,10 @@ def _causal(q: Tensor, k: Tensor) -> Tensor:
 Activation = str | Callable[[Tensor], Tensor]
 
 
-def _activation(activation: Activation) -> Callable[[Tensor], Tensor]:
-    if callable(activation):
-        return activation
-    if activation not in ("relu", "gelu"):
+def _checked(activation: Activation) -> Activation:
+    if not callable(activation) and activation not in ("relu", "gelu"):
         raise ValueError(f"activation={activation!r} must be 'relu', 'gelu' or a function")
-    return F.relu if activation == "relu" else F.gelu
+    return activation
 
 
 class _TransformerLayer(Module):
@@ -189,17 +187,19 @@ class _TransformerLayer(Module):
 
     def _set_options(self, activation: Activation, norm_first: bool) -> None:
         self.norm_first = norm_first
-        self.activation = _activation(activation)
+        self.activation = _checked(activation)
 
     def _set_feedforward(
         self, d_model: int, width: int, dropout: float, bias: bool, rng: Generator, dtype: Any
     ) -> None:
-        self.linear1 = Linear(d_model, width, bias, rng=rng, dtype=dtype)
+        fused = None if callable(self.activation) else self.activation  # one kernel on a GPU
+        self.linear1 = Linear(d_model, width, bias, activation=fused, rng=rng, dtype=dtype)
         self.dropout = Dropout(dropout, rng=rng)
         self.linear2 = Linear(width, d_model, bias, rng=rng, dtype=dtype)
 
     def _feedforward(self, x: Tensor) -> Tensor:
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+        h = self.linear1(x)
+        return self.linear2(self.dropout(self.activation(h) if callable(self.activation) else h))
 
     def _residual(
         self, x: Tensor, norm: Module, dropout: Module, block: Callable[[Tensor], Tensor]

@@ -29,7 +29,7 @@ class LeakyRelu(Function):
         self.slope = float(slope)  # a NumPy scalar would decide the dtype
 
     def forward(self, x: Any) -> Any:
-        return _rectifiers(x).leaky_relu(x, self.slope)
+        return rectifiers(x).leaky_relu(x, self.slope)
 
     def backward(self, gy: Tensor) -> Tensor:
         return LeakyReluBackward(self.slope)(gy, self.inputs[0].detach())
@@ -60,13 +60,13 @@ class LeakyReluBackward(Function):
         self.slope = slope
 
     def forward(self, gy: Any, x: Any) -> Any:
-        return _rectifiers(x).leaky_relu_backward(gy, x, self.slope)
+        return rectifiers(x).leaky_relu_backward(gy, x, self.slope)
 
     def backward(self, ggx: Tensor) -> tuple[Tensor, None]:
         return LeakyReluBackward(self.slope)(ggx, self.inputs[1]), None
 
 
-def _rectifiers(x: Any) -> Any:
+def rectifiers(x: Any) -> Any:
     """The kernels; for a kind of float that has none (float16), their formulas."""
     return backend_of(x) if x.dtype.char in "fd" or on_gpu(x) else reference
 
@@ -266,12 +266,17 @@ class Gelu(Function):
         (x,) = self.inputs
         if not is_recording():
             return Tensor(backend_of(gy.data).gelu_backward(gy.data, x.data, self.approximate))
-        if self.approximate == "none":  # Φ(x) = y / x has no value at 0, so Φ is a Function itself
-            return gy * (Phi()(x) + x * exp(x * x * -0.5) * PHI_0)
-        inner = x * (x * x * TANH_CUBIC + 1.0) * TANH_SCALE
-        t = tanh(inner)
-        slope = (x * x * (3 * TANH_CUBIC) + 1.0) * TANH_SCALE
-        return gy * ((t + 1.0) * 0.5 + x * (1.0 - t * t) * slope * 0.5)
+        return gelu_backward(gy, x, self.approximate)
+
+
+def gelu_backward(gy: Tensor, x: Tensor, approximate: str) -> Tensor:
+    """gy · gelu'(x), composed of differentiable operations."""
+    if approximate == "none":  # Φ(x) = y / x has no value at 0, so Φ is a Function itself
+        return gy * (Phi()(x) + x * exp(x * x * -0.5) * PHI_0)
+    inner = x * (x * x * TANH_CUBIC + 1.0) * TANH_SCALE
+    t = tanh(inner)
+    slope = (x * x * (3 * TANH_CUBIC) + 1.0) * TANH_SCALE
+    return gy * ((t + 1.0) * 0.5 + x * (1.0 - t * t) * slope * 0.5)
 
 
 PHI_0 = float(1 / np.sqrt(2 * np.pi))  # the normal density at 0

@@ -15,6 +15,7 @@ from minigen_kernels import backend_of
 
 from ..function import Function
 from ..tensor import Tensor
+from .activated import Activated, Activation, activation_of
 from .axes import pair_of
 from .padding import pad
 
@@ -31,7 +32,10 @@ class Conv2d(Function):
         self.geometry = geometry
 
     def forward(self, x: Any, w: Any, b: Any = None) -> Any:
-        return backend_of(x).conv2d(x, w, b, **self.geometry)
+        return self.compute(backend_of(x).conv2d, x, w, b)
+
+    def compute(self, kernel: Any, x: Any, w: Any, b: Any = None, **finish: Any) -> Any:
+        return kernel(x, w, b, **self.geometry, **finish)
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
         x, w, *b = self.inputs
@@ -50,16 +54,34 @@ class ConvTranspose2d(Function):
         self.geometry = geometry
 
     def forward(self, y: Any, w: Any, b: Any = None) -> Any:
-        kernels = backend_of(y)
-        return kernels.conv_transpose2d(
-            y, w, b, output_padding=self.output_padding, **self.geometry
-        )
+        return self.compute(backend_of(y).conv_transpose2d, y, w, b)
+
+    def compute(self, kernel: Any, y: Any, w: Any, b: Any = None, **finish: Any) -> Any:
+        return kernel(y, w, b, output_padding=self.output_padding, **self.geometry, **finish)
 
     def backward(self, gx: Tensor) -> tuple[Tensor | None, ...]:
         y, w, *b = self.inputs
         gy = Conv2d(**self.geometry)(gx, w) if self.needs(0) else None
         gw = Conv2dWeight(w.shape[2:], **self.geometry)(gx, y) if self.needs(1) else None
         return (gy, gw, *[gx.sum((0, 2, 3)) if self.needs(2) else None for _ in b])
+
+
+class Conv2dActivated(Activated, Conv2d):
+    """y = f(conv2d(x, w) + b)"""
+
+    name = product = "conv2d"
+
+    def plain(self) -> Function:
+        return Conv2d(**self.geometry)
+
+
+class ConvTranspose2dActivated(Activated, ConvTranspose2d):
+    """x = f(conv_transpose2d(y, w) + b)"""
+
+    name = product = "conv_transpose2d"
+
+    def plain(self) -> Function:
+        return ConvTranspose2d(self.output_padding, **self.geometry)
 
 
 class Conv2dWeight(Function):
@@ -101,17 +123,25 @@ def conv2d(
     padding: IntOrPair | str = 0,
     dilation: IntOrPair = 1,
     groups: int = 1,
+    *,
+    activation: Activation | None = None,
 ) -> Tensor:
     """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]
 
     input    (N, C, H, W) or (C, H, W); weight (O, C/groups, kh, kw); bias (O,).
     padding  numbers of zero pixels, "valid" (none), or "same": as large an output as the input,
              with the odd pixel of padding at the right and at the bottom; stride 1 only.
+    activation  f of f(y), by the same kernel on a GPU: "relu", ("leaky_relu", slope), "tanh",
+             "sigmoid", "gelu" or "gelu_tanh".
     """
     stride, dilation = pair_of("conv2d", "stride", stride), pair_of("conv2d", "dilation", dilation)
     x = _batched("conv2d", input, weight, bias, groups, channels=weight.shape[1:2], bias_axis=0)
     x, padding = _padded(x, weight.shape[2:], stride, padding, dilation)
-    conv = Conv2d(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    if activation is None:
+        conv: Function = Conv2d(**geometry)
+    else:
+        conv = Conv2dActivated(**geometry).named(activation_of("conv2d", activation))
     y = conv(x, weight) if bias is None else conv(x, weight, bias)
     return y if input.ndim == 4 else y.reshape(y.shape[1:])
 
@@ -125,11 +155,14 @@ def conv_transpose2d(
     output_padding: IntOrPair = 0,
     groups: int = 1,
     dilation: IntOrPair = 1,
+    *,
+    activation: Activation | None = None,
 ) -> Tensor:
     """x[n,c, i·s+p·d-P, j·s+q·d-P] = b[c] + Σ_{o,i,j,p,q} y[n,o,i,j] · w[o,c,p,q]
 
     The adjoint of conv2d in x. input (N, O, h, w) or (O, h, w); weight (O, C/groups, kh, kw); bias
     (C,). The output has (h-1)·s - 2P + d·(kh-1) + output_padding + 1 rows, and columns likewise.
+    activation as in conv2d.
     """
     name = "conv_transpose2d"
     s, d = pair_of(name, "stride", stride), pair_of(name, "dilation", dilation)
@@ -149,7 +182,11 @@ def conv_transpose2d(
     rows, cols = extra[0] // s[0], extra[1] // s[1]
     if rows or cols:
         y = pad(y, (0, cols, 0, rows))
-    conv = ConvTranspose2d((extra[0] % s[0], extra[1] % s[1]), **geometry)
+    left = extra[0] % s[0], extra[1] % s[1]
+    if activation is None:
+        conv: Function = ConvTranspose2d(left, **geometry)
+    else:
+        conv = ConvTranspose2dActivated(left, **geometry).named(activation_of(name, activation))
     x = conv(y, weight) if bias is None else conv(y, weight, bias)
     return x if input.ndim == 4 else x.reshape(x.shape[1:])
 

@@ -10,6 +10,7 @@ from minigen_kernels import backend_of, namespace_of
 
 from ..function import Function
 from ..tensor import Tensor
+from .activated import Activated, Activation, activation_of
 from .operands import operands
 
 __all__ = ["linear", "matmul"]
@@ -111,10 +112,33 @@ class Linear(Function):
         return (gx, gw, *[gy.sum(0) if self.needs(2) else None for _ in b])
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+class LinearActivated(Activated, Linear):
+    """y = f(x · wᵀ + b)"""
+
+    name, product = "linear", "gemm"
+
+    def compute(self, kernel: Any, x: Any, w: Any, b: Any = None, **finish: Any) -> Any:
+        lead, (outputs, inputs) = x.shape[:-1], w.shape
+        made = kernel(x.reshape((math.prod(lead), inputs)), w, False, True, b, **finish)
+        if finish["keep"]:
+            return tuple(y.reshape((*lead, outputs)) for y in made)
+        return made.reshape((*lead, outputs))
+
+    def plain(self) -> Function:
+        return Linear()
+
+
+def linear(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    activation: Activation | None = None,
+) -> Tensor:
     """y[..., o] = Σ_i x[..., i] · w[o,i] + b[o]
 
     input (..., in), weight (out, in) or (in,), bias (out,) or none; the result is (..., out).
+    activation: f of f(y), by the same kernel on a GPU; as in conv2d.
     """
     x, w = operands(input, weight)
     if w.ndim not in (1, 2) or not x.ndim or x.shape[-1] != w.shape[-1]:
@@ -128,9 +152,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear: the bias has shape {bias.shape}, but the weight {w.shape} takes {features}"
         )
     w = w if w.ndim == 2 else w.reshape((1, w.shape[0]))
+    if activation is None:
+        op: Function = Linear()
+    else:
+        op = LinearActivated().named(activation_of("linear", activation))
     if bias is None:
-        y = Linear()(x, w)
+        y = op(x, w)
     else:
         x, b = operands(x, bias)
-        y = Linear()(x, w, b if b.ndim == 1 else b.reshape((1,)))
+        y = op(x, w, b if b.ndim == 1 else b.reshape((1,)))
     return y if features else y.reshape(x.shape[:-1])

@@ -57,6 +57,42 @@ def conv_transpose2d(draw: Any) -> Any:
         reference.conv_transpose2d(*a, **options))
 
 
+SMOOTH = st.sampled_from(["tanh", "sigmoid", "gelu", "gelu_tanh"])  # relu has no slope at 0
+
+
+@CASES.case("conv2d", "with an activation")
+def conv2d_activated(draw: Any) -> Any:
+    g, activation = draw(some.convolutions()), draw(SMOOTH)
+    options = _options(g)
+
+    def f(*a: Any) -> Tensor:
+        return F.conv2d(*a, **options, activation=activation)
+
+    return f, _operands(draw, g, g["w_shape"][0]), lambda *a: (
+        reference.conv2d_activated(*a, **options, activation=activation))
+
+
+@CASES.case("conv_transpose2d", "with an activation")
+def conv_transpose2d_activated(draw: Any) -> Any:
+    g, activation = draw(some.transposed_convolutions()), draw(SMOOTH)
+    options = _options(g)
+
+    def f(*a: Any) -> Tensor:
+        return F.conv_transpose2d(*a, **options, activation=activation)
+
+    return f, _operands(draw, g, g["w_shape"][1] * g["groups"]), lambda *a: (
+        reference.conv_transpose2d_activated(*a, **options, activation=activation))
+
+
+@CASES.case("linear", "with an activation")
+def linear_activated(draw: Any) -> Any:
+    k, n, lead = draw(some.sizes(most=5)), draw(some.sizes(most=5)), draw(some.shapes(0, 2))
+    arrays = [draw(some.arrays(shape)) for shape in ((*lead, k), (n, k), (n,))]
+    activation = draw(SMOOTH)
+    return (lambda *a: F.linear(*a, activation=activation)), tuple(arrays), lambda x, w, b: (
+        reference.activated(x @ w.T + b, activation))
+
+
 @CASES.case("conv2d_weight")
 def conv2d_weight(draw: Any) -> Any:
     g = draw(some.convolutions())

@@ -57,9 +57,10 @@ def products_agree(name, precision, seed, *arguments, terms=1, least=0.0, **opti
 
 
 def broken_copy(folder, source, file, right, wrong):
-    """A .cu file in `folder`, and beside it a file of the package, or it itself, with one edit."""
+    """A .cu file in `folder`, beside the package's headers; one of these files has one edit."""
     text = (SOURCES / file).read_text()
     assert text.count(right) == 1, f"{right} stands {text.count(right)} times in {file}"
-    shutil.copy(source, folder)
+    for path in (source, *SOURCES.glob("*.cuh")):
+        shutil.copy(path, folder)
     (folder / file).write_text(text.replace(right, wrong))
     return folder / source.name

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minigen_kernels import backend_of, cpu, cuda, use
-from minigen_kernels.cuda import LADDERS, attention, conv, gemm
+from minigen_kernels import ACTIVATED, activated, backend_of, cpu, cuda, reference, use
+from minigen_kernels.activations import ACTIVATIONS
+from minigen_kernels.cuda import LADDERS, activation, attention, conv, elementwise, gemm, launch
 
+from minigen import Tensor
 from minigen import functional as F
 from minigen.gradcheck import check_grad
 from tests.kernels.cuda_ladder import SEEDS, fill_new_arrays_with_garbage, rungs_agree
@@ -18,14 +21,14 @@ from tests.kernels.ladder import FLOATS, close, largest
 from tests.kernels.needs import GXX
 from tests.kernels.test_attention import draw_case
 from tests.kernels.test_conv import arrays_for, cases, left_over
-from tests.kernels.test_gemm import products
+from tests.kernels.test_gemm import in_type, products
 
 pytestmark = [pytest.mark.emulator, GXX]
 
 
 @pytest.fixture(autouse=True)
 def garbage(monkeypatch):
-    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, attention)
+    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, activation, attention)
 
 
 @given(SEEDS, st.sampled_from(FLOATS), products(st.sampled_from([13, 17])))
@@ -83,6 +86,57 @@ def test_conv2d_weight(data, seed, dtype, case, shortest):
         rungs_agree("conv2d_weight", seed, x, y, w[2:], terms=terms, **settings)
     finally:
         conv.SHORTEST_SPLIT = before
+
+
+ENDS = st.fixed_dictionaries(
+    {"activation": st.sampled_from(ACTIVATIONS), "slope": st.just(0.25), "keep": st.booleans()}
+)
+
+
+@given(SEEDS, st.sampled_from(FLOATS), products(st.sampled_from([13, 17])), ENDS)
+def test_gemm_with_an_activation(seed, dtype, product, end):
+    a, b, options = in_type(dtype, *product)
+    terms = a.shape[-2 if options["transpose_a"] else -1]
+    least = largest(a, b) * terms  # a sum that cancels is what the activation is given
+    rungs_agree("gemm_activated", seed, a, b, terms=terms, least=least, **options, **end)
+
+
+@given(st.data(), SEEDS, st.sampled_from(FLOATS), cases(), ENDS)
+def test_conv2d_with_an_activation(data, seed, dtype, case, end):
+    x, w, _, settings = case
+    x, w, bias = arrays_for(data.draw, dtype, x, w, w[:1])
+    terms = int(np.prod(w.shape[1:]))
+    options = {"terms": terms, "least": largest(x, w) * terms, **settings, **end}
+    rungs_agree("conv2d_activated", seed, x, w, bias, **options)
+
+
+@given(st.data(), SEEDS, st.sampled_from(FLOATS), cases(), ENDS)
+def test_conv_transpose2d_with_an_activation(data, seed, dtype, case, end):
+    x, w, y, settings = case
+    settings["output_padding"] = left_over(x, w, settings)
+    y, w, bias = arrays_for(data.draw, dtype, y, w, x[1:2])
+    terms = w.shape[0] * w.shape[2] * w.shape[3]
+    options = {"terms": terms, "least": largest(y, w) * terms, **settings, **end}
+    rungs_agree("conv_transpose2d_activated", seed, y, w, bias, **options)
+
+
+def test_an_activation_of_numbers_that_are_none():
+    """NaN stays; ReLU makes 0 of -inf, and tanh and sigmoid end where they end."""
+    x = np.array([[np.nan, np.inf, -np.inf, 0.0]])
+    for rung in LADDERS["gemm_activated"][1:]:
+        for f in ACTIVATIONS[:4]:
+            with cuda.emulation(check=True), np.errstate(all="ignore"):
+                y = rung(np.ones((1, 1)), np.zeros((1, 4)), bias=x[0], activation=f, slope=0.5)
+                expected = reference.activated(x, f, 0.5)
+            np.testing.assert_array_equal(y, expected, err_msg=f)
+
+
+def test_an_activation_that_there_is_not():
+    x = np.ones((1, 1))
+    with pytest.raises(ValueError, match="activation='swish': choose one of relu, leaky_relu"):
+        gemm.gemm_activated_2_registers(x, x, activation="swish")
+    with pytest.raises(ValueError, match="slope -1.0: it must be 0 or more"):
+        gemm.gemm_activated_2_registers(x, x, activation="leaky_relu", slope=-1.0)
 
 
 def test_convolutions_of_several_tiles():
@@ -165,6 +219,45 @@ def test_gradients_of_order_2_through_the_cuda_kernels(name):
     rng = np.random.default_rng(0)
     with use(backend="emulator"), cuda.emulation(check=True, seed=1):
         check_grad(f, *(rng.standard_normal(s) for s in shapes), order=2, rng=rng)
+
+
+# ReLU has a kink, which random sums do not meet.
+ENDINGS = ["relu", ("leaky_relu", 0.2), "tanh", "sigmoid", "gelu", "gelu_tanh"]
+
+
+@pytest.mark.parametrize("name", ["linear", "conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize("ending", ENDINGS, ids=str)
+def test_gradients_of_order_2_with_an_activation_at_the_end(name, ending):
+    shapes = GRADIENTS[name][1]
+    options: dict[str, Any] = {"activation": ending}
+    if name != "linear":
+        options |= {"stride": 2, "padding": 1, "groups": 2 if name == "conv2d" else 1}
+    rng = np.random.default_rng(1)
+    arrays = [rng.standard_normal(s) for s in shapes]
+    with use(backend="emulator"), cuda.emulation(check=True, seed=1):
+        check_grad(lambda *a: getattr(F, name)(*a, **options), *arrays, order=2, rng=rng)
+        fused = getattr(F, name)(*map(Tensor, arrays), **options)
+    with use(backend="emulator", gelu=LADDERS["gelu"][-1]):  # a kernel of one's own: nothing fused
+        assert all(activated(backend_of(arrays[0]), product) is None for product in ACTIVATED)
+        composed = getattr(F, name)(*map(Tensor, arrays), **options)
+    np.testing.assert_allclose(fused.numpy(), composed.numpy(), rtol=1e-13, atol=1e-14)
+
+
+def test_an_activation_at_the_end_is_one_launch(monkeypatch):
+    seen: list[str] = []
+    plain = launch.launch
+
+    def noted(source, kernel, *arguments, **options):
+        seen.append(kernel)
+        plain(source, kernel, *arguments, **options)
+
+    for module in (conv, gemm, elementwise):
+        monkeypatch.setattr(module, "launch", noted)
+    x, w = (Tensor(np.ones(s, np.float32)) for s in ((1, 5, 4, 4), (2, 5, 3, 3)))
+    with use(backend="emulator"):
+        F.conv2d(x, w, activation="gelu")
+        F.linear(x, Tensor(np.ones((3, 4), np.float32)), activation="tanh")
+    assert seen == ["conv2d_1_implicit_f32", "gemm_2_registers_nt_f32"]
 
 
 def test_every_rung_has_the_signature_of_rung_0():

@@ -10,9 +10,13 @@ import numpy as np
 from .. import empty
 from ..geometry import flat_batch
 from .launch import MOST_BLOCKS, float64_by, launch, packed, suffix, tiles
+from .rounding import rounded
 
 ROWS, WIDTH, THREADS = 32, 64, 256
-TILE, TENSOR_THREADS, WARPS = 64, 128, 4  # of attention_tensor.cu
+TILE, TENSOR_THREADS, WARPS = 64, 128, 4  # of attention_tensor.cu, and of attention_bf16.cu
+# A key is loaded for each 64 queries: 4 bytes of a number, or 2 if it is rounded beforehand, which
+# moves 6 once. That is less from 4 times 64 queries on. Wider heads would not fit into registers.
+LEAST_QUERIES, WIDEST = 256, 128
 ATTENTION = np.dtype(
     [("T", "i4"), ("S", "i4"), ("d", "i4"), ("dv", "i4"), ("mask_batch", "i8"),
      ("is_causal", "i4"), ("", "i4")]
@@ -80,6 +84,28 @@ def attention_2_tf32(q, k, v, mask=None, is_causal=False, scale=None):
 def attention_2_bf16(q, k, v, mask=None, is_causal=False, scale=None):
     """Attention by tensor cores: factors of both products rounded to bfloat16, the rest float32."""
     return _tensor("bf16", q, k, v, mask, is_causal, scale)
+
+
+@float64_by(attention_1_online)
+@flat_batch
+def attention_3_bf16(q, k, v, mask=None, is_causal=False, scale=None):
+    """The same; q, k and v are rounded once, beforehand, and the next 64 keys and values are copied
+    into shared memory while 64 are computed with. Few queries and wide heads go to attention_2."""
+    (batch, rows, d), (keys, dv) = q.shape, v.shape[1:]
+    if rows < LEAST_QUERIES or not keys or not 0 < max(d, dv) <= WIDEST:
+        return _tensor("bf16", q, k, v, mask, is_causal, scale)
+    suffix("attention", q, k, v)
+    out, lse = empty((batch, rows, dv), q.dtype, like=q), empty((batch, rows), q.dtype, like=q)
+    g, scale = _geometry(q, k, v, mask, is_causal), _scale(q, scale)
+    q16, k16, v16 = (rounded(packed(x)) for x in (q, k, v))
+    side = 64 if max(d, dv) <= 64 else 128
+    shared = 5 * TILE * side * 2  # q, and k and v twice
+    for part in _batches(batch):
+        grid = tiles(rows, TILE), 1, part.stop - part.start
+        given = q16[part], k16[part], v16[part], *_masks(mask, part, q.dtype), out[part], lse[part]
+        name = f"attention_3_pipeline_{side}"
+        launch("attention_bf16.cu", name, grid, TENSOR_THREADS, *given, g, scale, shared=shared)
+    return out, lse
 
 
 def _tensor(precision: str, q, k, v, mask, is_causal, scale) -> tuple[Any, Any]:

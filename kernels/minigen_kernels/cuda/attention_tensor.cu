@@ -2,8 +2,7 @@
 // products by tensor cores, of factors rounded to bfloat16 or TF32, summed in float32. The softmax
 // and everything else is float32.
 // REGISTERS 208: two blocks of the backward pass fit into a multiprocessor, three of the forward
-#include "attention.cuh"
-#include "tensor.cuh"
+#include "attention_tensor.cuh"
 
 // A block has 64 rows, 16 of them for each warp, and goes past 32 others at a time. A place in the
 // matrix of one head is a number of 32 bits: addresses of 64 would need twice the registers.
@@ -24,15 +23,6 @@ __device__ __forceinline__ void add_scores(Tiles& tiles, const float* left, int 
       scores);
 }
 
-// The weights of 16 rows, in the registers where mma.sync left them, as its next operand A: lane
-// 4 g + t has the others 2 t and 2 t + 1 of each eight, of the rows g and g + 8.
-__device__ __forceinline__ void weights_as_left(Bf16, const Scores& w, int mma, unsigned (&a)[4]) {
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const float pair[2] = {w[0][2 * mma + i / 2][i % 2 * 2], w[0][2 * mma + i / 2][i % 2 * 2 + 1]};
-    a[i] = Bf16::word(pair);
-  }
-}
 __device__ __forceinline__ void weights_as_left(Tf32, const Scores& w, int mma, unsigned (&a)[4]) {
 #pragma unroll
   for (int i = 0; i < 4; i++) {
@@ -78,82 +68,6 @@ __device__ __forceinline__ void add_weighted(Tiles& tiles, const Scores& weights
   }
 }
 
-// scores = scale scores + mask, -inf where the query must not look. query(r, o), key(r, o): which
-// ones the block's row r and the other o stand for. No branch but on which mask there is.
-template <class Query, class Key>
-__device__ __forceinline__ void mask_scores(Scores& scores, const Mask<float>& mask,
-                                            const Attention& g, float scale, Query query, Key key) {
-  const int lane = threadIdx.x % 32, row0 = threadIdx.x / 32 * 16 + lane / 4;
-  const long long first = blockIdx.z * g.mask_batch;
-  auto for_each = [&](auto f) {
-#pragma unroll
-    for (int n = 0; n < OTHERS / 8; n++)
-#pragma unroll
-      for (int e = 0; e < 4; e++) {
-        int r = row0 + e / 2 * 8, o = 8 * n + lane % 4 * 2 + e % 2;
-        f(scores[0][n][e], query(r, o), key(r, o));
-      }
-  };
-  auto at = [&](int i, int j) {
-    return (unsigned)(i < g.T ? i : g.T - 1) * g.S + (j < g.S ? j : g.S - 1);
-  };
-  for_each([&](float& score, int i, int j) {
-    bool is_seen = i < g.T && j < g.S && !(g.is_causal && j > i);
-    score = is_seen ? scale * score : minus_infinity<float>();
-  });
-  if (mask.allowed)
-    for_each([&](float& score, int i, int j) {
-      score = (mask.allowed + first)[at(i, j)] ? score : minus_infinity<float>();
-    });
-  if (mask.added)
-    for_each([&](float& score, int i, int j) {
-      float added = (mask.added + first)[at(i, j)];
-      score = score == minus_infinity<float>() ? score : score + added;
-    });
-}
-
-// Over the 4 lanes that share a row.
-__device__ __forceinline__ float row_max(float value) {
-  for (int by = 2; by > 0; by /= 2) {
-    float other = __shfl_xor_sync(0xffffffffu, value, by);
-    value = other > value ? other : value;
-  }
-  return value;
-}
-__device__ __forceinline__ float row_sum(float value) {
-  for (int by = 2; by > 0; by /= 2) value += __shfl_xor_sync(0xffffffffu, value, by);
-  return value;
-}
-
-// One row of the scores becomes weights exp(score - largest); what was found so far is rescaled
-// when a larger score comes. half: the row is lane / 4, or 8 further.
-__device__ __forceinline__ void weigh_row(Scores& scores, int half, float& largest, float& total,
-                                          Sums& sums) {
-  const float none = minus_infinity<float>();
-  float highest = largest, weights = 0;
-#pragma unroll
-  for (int n = 0; n < OTHERS / 8; n++)
-#pragma unroll
-    for (int e = 2 * half; e < 2 * half + 2; e++)
-      highest = scores[0][n][e] > highest ? scores[0][n][e] : highest;
-  highest = row_max(highest);
-  float shrink = highest == none ? 1.0f : exp(largest - highest);  // -inf - -inf would be NaN
-#pragma unroll
-  for (int n = 0; n < OTHERS / 8; n++)
-#pragma unroll
-    for (int e = 2 * half; e < 2 * half + 2; e++) {
-      float score = scores[0][n][e];
-      scores[0][n][e] = highest == none && score == none ? 0.0f : exp(score - highest);
-      weights += scores[0][n][e];
-    }
-#pragma unroll
-  for (int j = 0; j < TILE / 8; j++)
-#pragma unroll
-    for (int e = 2 * half; e < 2 * half + 2; e++) sums[0][j][e] *= shrink;
-  total = total * shrink + row_sum(weights);
-  largest = highest;
-}
-
 // Rung 2: a block takes 64 queries past all keys, 32 at a time, as rung 1 does.
 // blockIdx: x queries, y columns of v, z batch.
 template <class Kind>
@@ -161,8 +75,7 @@ __device__ void attention_2_tensor(const float* q, const float* k, const float* 
                                    const Mask<float>& mask, float* out, float* lse,
                                    const Attention& g, float scale) {
   __shared__ Tiles tiles;
-  const int lane = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 16, b = blockIdx.z;
-  const int row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE;
+  const int b = blockIdx.z, row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE;
   q += (long long)b * g.T * g.d;
   k += (long long)b * g.S * g.d;
   v += (long long)b * g.S * g.dv;
@@ -178,14 +91,7 @@ __device__ void attention_2_tensor(const float* q, const float* k, const float* 
     weigh_row(scores, 1, largest[1], total[1], sums);
     add_weighted<Kind>(tiles, scores, v, key0, g.S, column0, g.dv, sums);
   }
-  each_sum(sums, 0, column0, [&](int row, int column, float sum) {
-    int half = row / 8;
-    long long i = row0 + warp_row + row, at = b * (long long)g.T + i;
-    if (i >= g.T) return;
-    if (column == column0 && column0 == 0)
-      lse[at] = total[half] == 0 ? minus_infinity<float>() : largest[half] + log(total[half]);
-    if (column < g.dv) out[at * g.dv + column] = total[half] == 0 ? 0.0f : sum / total[half];
-  });
+  put_attention(sums, largest, total, row0, column0, g, out, lse);
 }
 
 // along[b,i] = gout . out, a warp for each query.

@@ -1,9 +1,10 @@
 // The three convolutions as implicit matrix products, NCHW, any size:
-//   y[n,o,i,j] = b[o] + sum over c,p,q of x[n,c, i s + p d - P, j s + q d - P] w[o,c,p,q]
+//   y[n,o,i,j] = f(b[o] + sum over c,p,q of x[n,c, i s + p d - P, j s + q d - P] w[o,c,p,q])
 // and its two transposes, whatever makes a tile: RegisterTile of tile.cuh or TensorTile of
 // tensor.cuh. No patch matrix is ever stored: its elements are computed where they are loaded.
 // blockIdx.x: tiles of columns of the product, y: of rows, z: groups and more, see each function.
 #pragma once
+#include "activation.cuh"
 
 struct Conv {  // the shapes of x (N, C, H, W), w (O, C / groups, kh, kw) and y (N, O, h, w)
   int N, C, H, W, O, kh, kw, h, w;
@@ -25,14 +26,14 @@ __device__ __forceinline__ T patch_at(const T* x, const Conv& g, int group, int 
 
 // Product of w, (O / groups) x (C / groups kh kw), and the patches of x, one column per pixel of y.
 template <class Tile, class T = typename Tile::Number>
-__device__ __forceinline__ void conv2d(const T* x, const T* w, const T* bias, T* y, const Conv& g) {
+__device__ __forceinline__ void conv2d(const T* x, const T* w, const Result<T>& y, const Conv& g) {
   const int per_group = g.O / g.groups, channels = g.C / g.groups, group = blockIdx.z;
   const int depth = channels * g.kh * g.kw, pixels = g.h * g.w;
   auto weight = [&](int m, int k) { return w[(long long)(group * per_group + m) * depth + k]; };
   auto patch = [&](int k, int column) { return patch_at(x, g, group, k, column); };
   auto store = [&](int m, int column, T sum) {
     int n = column / pixels, o = group * per_group + m;
-    y[((long long)n * g.O + o) * pixels + column % pixels] = sum + (bias ? bias[o] : T(0));
+    y.put(((long long)n * g.O + o) * pixels + column % pixels, o, sum);
   };
   Tile::template product<true, false>(blockIdx.y * Tile::SIZE, blockIdx.x * Tile::SIZE, per_group,
                                       g.N * pixels, 0, depth, weight, patch, store);
@@ -69,8 +70,8 @@ __device__ __forceinline__ Phase phase_of(int phase, int size, int stride, int p
 // dense, over one s-th of the taps of each axis. blockIdx.z: group, then phase of rows, then of
 // columns.
 template <class Tile, class T = typename Tile::Number>
-__device__ __forceinline__ void conv_transpose2d(const T* y, const T* w, const T* bias, T* x,
-                                                 const Conv& g) {
+__device__ __forceinline__ void conv_transpose2d(const T* y, const T* w,
+                                                 const Result<T>& x, const Conv& g) {
   const int phases = g.stride_h * g.stride_w, group = blockIdx.z / phases;
   const int phase = blockIdx.z % phases;
   const Phase rows = phase_of(phase / g.stride_w, g.H, g.stride_h, g.pad_h, g.dilation_h, g.kh);
@@ -98,7 +99,7 @@ __device__ __forceinline__ void conv_transpose2d(const T* y, const T* w, const T
     int n = column / pixels, c = group * channels + m;
     int row = rows.first + column % pixels / cols.count * g.stride_h;
     int col = cols.first + column % cols.count * g.stride_w;
-    x[(((long long)n * g.C + c) * g.H + row) * g.W + col] = sum + (bias ? bias[c] : T(0));
+    x.put((((long long)n * g.C + c) * g.H + row) * g.W + col, c, sum);
   };
   Tile::template product<false, false>(blockIdx.y * Tile::SIZE, blockIdx.x * Tile::SIZE, channels,
                                        g.N * pixels, 0, per_group * taps, weight, patch, store);

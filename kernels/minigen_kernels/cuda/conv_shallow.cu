@@ -1,5 +1,5 @@
 // conv2d of images with few channels, such as the first layer of a network:
-//   y[n,o,i,j] = b[o] + sum over c,p,q of x[n,c, i s + p d - P, j s + q d - P] w[o,c,p,q]
+//   y[n,o,i,j] = f(b[o] + sum over c,p,q of x[n,c, i s + p d - P, j s + q d - P] w[o,c,p,q])
 // As a matrix product it is so shallow (9 terms for one channel and 3 x 3 taps) that tiles of both
 // operands are loaded for hardly any arithmetic. float32 and float64, NCHW, any size.
 // REGISTERS 128
@@ -13,8 +13,8 @@ constexpr int STEP = 64;     // terms of a sum whose weights are in shared memor
 // neighbouring pixels of x, and all of them the same weights, which shared memory broadcasts.
 // blockIdx: x pixels of all images, y tiles of filters, z group.
 template <class T>
-__device__ __forceinline__ void conv2d_2_shallow(const T* x, const T* w, const T* bias, T* y,
-                                                 const Conv& g) {
+__device__ __forceinline__ void conv2d_2_shallow(const T* x, const T* w,
+                                                 const Result<T>& y, const Conv& g) {
   __shared__ __align__(16) T weights[STEP][FILTERS];
   const int per_group = g.O / g.groups, channels = g.C / g.groups, group = blockIdx.z;
   const int depth = channels * g.kh * g.kw, pixels = g.h * g.w, filter0 = blockIdx.y * FILTERS;
@@ -51,15 +51,15 @@ __device__ __forceinline__ void conv2d_2_shallow(const T* x, const T* w, const T
   for (int f = 0; f < FILTERS; f++) {
     if (filter0 + f >= per_group) continue;
     int o = group * per_group + filter0 + f;
-    y[((long long)n * g.O + o) * pixels + pixel] = sums[f] + (bias ? bias[o] : T(0));
+    y.put(((long long)n * g.O + o) * pixels + pixel, o, sums[f]);
   }
 }
 
-#define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
-KERNEL conv2d_2_shallow_f32(const float* x, const float* w, const float* bias, float* y, Conv g) {
-  conv2d_2_shallow<float>(x, w, bias, y, g);
-}
-KERNEL conv2d_2_shallow_f64(const double* x, const double* w, const double* bias, double* y,
-                            Conv g) {
-  conv2d_2_shallow<double>(x, w, bias, y, g);
-}
+#define SHALLOW(SUFFIX, T)                                                                        \
+  extern "C" __global__ void __launch_bounds__(THREADS)                                           \
+  conv2d_2_shallow_##SUFFIX(const T* x, const T* w, const T* bias, T* y, Conv g, T* before,       \
+                            Finish<T> f) {                                                        \
+    conv2d_2_shallow<T>(x, w, {bias, y, before, f}, g);                                           \
+  }
+SHALLOW(f32, float)
+SHALLOW(f64, double)

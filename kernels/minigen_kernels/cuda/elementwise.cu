@@ -1,47 +1,10 @@
-// gelu(x) = x cdf(x), cdf the normal distribution; its tanh form takes a logistic curve for the cdf,
-// x s(2u) = x (1 + tanh u) / 2. leaky_relu(x) = x where x > 0, slope x elsewhere; slope 0 is ReLU.
-// One pass over memory, 16 bytes at a time; float32 and float64.
+// gelu and leaky_relu of activation.cuh, and their slopes: one pass over memory, 16 bytes at a
+// time; float32 and float64.
 // REGISTERS 64
+#include "activation.cuh"
 #include "team.cuh"
 
 constexpr int CHUNK = 16 * THREADS;  // elements of a block
-
-__device__ __forceinline__ float cdf(float x) { return normcdff(x); }
-__device__ __forceinline__ double cdf(double x) { return normcdf(x); }
-
-// A function has a value at x, and pulls a cotangent g of it back to x.
-template <class T>
-struct Gelu {  // x cdf(x), and its slope cdf(x) + x density(x)
-  __device__ __forceinline__ T value(T x) const { return x * cdf(x); }
-  __device__ __forceinline__ T pull(T g, T x) const {
-    return g * (cdf(x) + x * exp(T(-0.5) * x * x) * T(0.39894228040143267794));  // 1 / sqrt(2 pi)
-  }
-};
-
-template <class T>
-struct GeluTanh {  // 2u = x (SLOPE + CUBIC x^2), s(t) = 1 / (1 + exp(-t))
-  static constexpr T SLOPE = T(1.59576912160573071176);  // 2 sqrt(2 / pi)
-  static constexpr T CUBIC = SLOPE * T(0.044715);
-  __device__ __forceinline__ T value(T x) const {
-    return x / (T(1) + exp(-x * (SLOPE + CUBIC * x * x)));
-  }
-  __device__ __forceinline__ T pull(T g, T x) const {
-    T square = CUBIC * x * x, gate = T(1) / (T(1) + exp(-x * (SLOPE + square)));
-    return g * (gate + x * gate * (T(1) - gate) * (SLOPE + T(3) * square));
-  }
-};
-
-template <class T>
-struct LeakyRelu {  // slope 0: 0, not 0 times what may be infinite; and then NaN is not <= 0
-  T slope;
-  __device__ __forceinline__ T value(T x) const {
-    return x <= T(0) ? (slope == T(0) ? T(0) : slope * x) : x;
-  }
-  __device__ __forceinline__ T pull(T g, T x) const {
-    if (slope == T(0)) return x <= T(0) ? T(0) : g;
-    return x > T(0) ? g : slope * g;
-  }
-};
 
 // y[i] = f(x[i]).
 template <class T, class F>

@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 
 from .. import empty, geometry
+from .activation import NOTHING, Finish
 from .launch import MOST_BLOCKS, Kernel, float64_by, launch, packed, suffix, tiles
+from .rounding import padded, rounded, turned
 
 MATRIX = np.dtype([("batch", "i8"), ("row", "i4"), ("column", "i4")])
 TILE = Kernel("gemm.cu", "gemm_1_tile", 16, 256)
 REGISTERS = Kernel("gemm.cu", "gemm_2_registers", 64, 256)
 TENSOR = Kernel("gemm_tensor.cu", "gemm_3_tensor", 64, 128)
+PIPELINE = Kernel("gemm_bf16.cu", "gemm_4_pipeline", 64, 128)
+STAGES_BYTES = 3 * 2 * 64 * 64 * 2  # of shared memory, of pipeline.cuh: three tiles of each operand
+# A number is loaded once for each tile of 64 in the other direction: 4 bytes, or 2 if it is rounded
+# beforehand, which moves 6 once. That is less from 4 tiles on; twice as many pay for the launches.
+LEAST_ROUNDED = 512
 
 
 def gemm_1_tile(a, b, transpose_a=False, transpose_b=False, bias=None):
@@ -48,9 +55,96 @@ def gemm_3_bf16(a, b, transpose_a=False, transpose_b=False, bias=None):
     return _gemm(TENSOR, "bf16", a, b, transpose_a, transpose_b, bias)
 
 
-def _gemm(
-    kernel: Kernel, ending: str, a: Any, b: Any, transpose_a: bool, transpose_b: bool, bias: Any
+@float64_by(gemm_2_registers)
+def gemm_4_bf16(a, b, transpose_a=False, transpose_b=False, bias=None):
+    """The same; a large product's factors are rounded once, beforehand, and then copied into shared
+    memory three steps ahead, without passing through registers."""
+    suffix("gemm", a, b)
+    return _gemm_in_bf16(a, b, transpose_a, transpose_b, bias)
+
+
+def gemm_activated_1_tile(
+    a, b, transpose_a=False, transpose_b=False, bias=None, activation="relu", slope=0.0, keep=False
+):
+    """c = f(a·b + bias): f is applied to each sum while it is in a register."""
+    how = transpose_a, transpose_b, bias, Finish(activation, slope, keep)
+    return _gemm(TILE, suffix("gemm_activated", a, b), a, b, *how)
+
+
+def gemm_activated_2_registers(
+    a, b, transpose_a=False, transpose_b=False, bias=None, activation="relu", slope=0.0, keep=False
+):
+    """c = f(a·b + bias): f is applied to the sums while they are in registers."""
+    how = transpose_a, transpose_b, bias, Finish(activation, slope, keep)
+    return _gemm(REGISTERS, suffix("gemm_activated", a, b), a, b, *how)
+
+
+def _activated_gemm(precision: str) -> Any:
+    """gemm by tensor cores with an activation at its end, in this precision."""
+
+    @float64_by(gemm_activated_2_registers)
+    def kernel(
+        a, b, transpose_a=False, transpose_b=False, bias=None, activation="relu", slope=0.0,
+        keep=False,
+    ):  # fmt: skip
+        suffix("gemm_activated", a, b)
+        how = transpose_a, transpose_b, bias, Finish(activation, slope, keep)
+        return _gemm(TENSOR, precision, a, b, *how)
+
+    kernel.__name__ = f"gemm_activated_3_{precision}"
+    return kernel
+
+
+gemm_activated_3_tf32 = _activated_gemm("tf32")
+gemm_activated_3_tf32x3 = _activated_gemm("tf32x3")
+gemm_activated_3_bf16 = _activated_gemm("bf16")
+
+
+@float64_by(gemm_activated_2_registers)
+def gemm_activated_4_bf16(
+    a, b, transpose_a=False, transpose_b=False, bias=None, activation="relu", slope=0.0, keep=False
+):
+    """c = f(a·b + bias) by gemm_4_bf16's kernels."""
+    suffix("gemm_activated", a, b)
+    finish = Finish(activation, slope, keep)
+    return _gemm_in_bf16(a, b, transpose_a, transpose_b, bias, finish)
+
+
+def _gemm_in_bf16(
+    a: Any, b: Any, transpose_a: bool, transpose_b: bool, bias: Any, finish: Finish = NOTHING
 ) -> Any:
+    batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
+    if min(m, n) < LEAST_ROUNDED:
+        return _gemm(TENSOR, "bf16", a, b, transpose_a, transpose_b, bias, finish)
+    c = empty((*batch, m, n), a.dtype, like=a)
+    before, f = finish.before(c), finish.struct(c)
+    if not c.size:
+        return (c, before) if finish.keep else c
+    a, b = _rounded(a, transpose_a), _rounded(b, not transpose_b)
+    bias = None if bias is None else packed(bias.astype(c.dtype, copy=False))
+    all_c, kept = _flat(c), None if before is None else _flat(before)
+    for start in range(0, len(all_c), MOST_BLOCKS):
+        rows = slice(start, start + MOST_BLOCKS)
+        one_a, one_b, one_c = (x if len(x) == 1 else x[rows] for x in (a, b, all_c))
+        grid = tiles(n, PIPELINE.tile), tiles(m, PIPELINE.tile), len(one_c)
+        steps = [np.int64(0 if len(x) == 1 else x[0].size) for x in (one_a, one_b)]
+        launch(
+            PIPELINE.source, PIPELINE.name, grid, PIPELINE.threads, one_a, one_b, bias, one_c, m, n,
+            padded(depth), *steps, None if kept is None else kept[rows], f, shared=STAGES_BYTES,
+        )
+    return (c, before) if finish.keep else c
+
+
+def _rounded(x: Any, transpose: bool) -> Any:
+    """The matrices, or their transposes, (batch, rows, width) in bfloat16."""
+    x, transpose = _stored(x, transpose)
+    return (turned if transpose else rounded)(_flat(x))
+
+
+def _gemm(
+    kernel: Kernel, ending: str, a: Any, b: Any, transpose_a: bool, transpose_b: bool, bias: Any,
+    finish: Finish = NOTHING,
+) -> Any:  # fmt: skip
     batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
     c = empty((*batch, m, n), a.dtype, like=a)
     a, flip_a = _stored(a, transpose_a)
@@ -58,11 +152,13 @@ def _gemm(
     bias = None if bias is None else packed(bias.astype(c.dtype, copy=False))
     # From rung 2 on there is a variant for each way in which the operands may lie.
     layout = "" if kernel is TILE else f"_{'t' if flip_a else 'n'}{'t' if flip_b else 'n'}"
+    before, f = finish.before(c), finish.struct(c)
     if not c.size:
-        return c
+        return (c, before) if finish.keep else c
     count = int(np.prod(batch, dtype=int))
     # Not -1: with no terms to add up, a and b are empty, and c is the bias.
-    parts = [x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:]) for x in (a, b, c)]
+    parts = [_flat(x) for x in (a, b, c)]
+    kept = None if before is None else _flat(before)
     for start in range(0, count, MOST_BLOCKS):
         rows = slice(start, start + MOST_BLOCKS)
         one_a, one_b, one_c = (x if len(x) == 1 else x[rows] for x in parts)
@@ -70,8 +166,14 @@ def _gemm(
         launch(
             kernel.source, f"{kernel.name}{layout}_{ending}", grid, kernel.threads,
             one_a, one_b, bias, one_c, m, n, depth, _matrix(one_a, flip_a), _matrix(one_b, flip_b),
+            None if kept is None else kept[rows], f,
         )
-    return c
+    return (c, before) if finish.keep else c
+
+
+def _flat(x: Any) -> Any:
+    """The array with one axis for its batch."""
+    return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
 
 
 def _stored(x: Any, transpose: bool) -> tuple[Any, bool]:

@@ -110,7 +110,9 @@ __device__ __forceinline__ void multiply(const unsigned* a_tile, const unsigned*
   }
 }
 
-// f(row, column, sum) for every element of a warp's tiles that this thread holds.
+// f(row, column, sum) once for every element of a warp's tiles. mma.sync left columns 2 t and 2 t + 1
+// of row g in lane 4 g + t; they change lanes first, so that eight neighbours write eight columns,
+// which are a sector of 32 bytes: as they lie, each sector would be written twice, by halves.
 template <int I, int J, class F>
 __device__ __forceinline__ void each_sum(const float (&sums)[I][J][4], int row0, int column0, F f) {
   const int lane = threadIdx.x % 32;
@@ -119,9 +121,12 @@ __device__ __forceinline__ void each_sum(const float (&sums)[I][J][4], int row0,
 #pragma unroll
     for (int j = 0; j < J; j++)
 #pragma unroll
-      for (int e = 0; e < 4; e++)
-        f(row0 + 16 * i + lane / 4 + e / 2 * 8, column0 + 8 * j + lane % 4 * 2 + e % 2,
-          sums[i][j][e]);
+      for (int e = 0; e < 4; e++) {  // rows 4 e ... 4 e + 3
+        int from = e % 2 * 16 + lane / 8 * 4 + lane % 8 / 2;
+        float even = __shfl_sync(0xffffffffu, sums[i][j][e / 2 * 2], from);
+        float odd = __shfl_sync(0xffffffffu, sums[i][j][e / 2 * 2 + 1], from);
+        f(row0 + 16 * i + 4 * e + lane / 8, column0 + 8 * j + lane % 8, lane % 2 ? odd : even);
+      }
 }
 
 constexpr int THREADS = 128;  // of a block: four warps

@@ -1,0 +1,42 @@
+"""What the end of a product does to each sum before it is stored: Finish of activation.cuh."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import empty
+from ..activations import slope_of
+
+KINDS = {"none": 0, "relu": 1, "leaky_relu": 1, "tanh": 2, "sigmoid": 3, "gelu": 4, "gelu_tanh": 5}
+
+
+class Finish(NamedTuple):
+    """An activation; keep: what it is given is stored too."""
+
+    activation: str = "none"
+    slope: float = 0.0
+    keep: bool = False
+
+    def before(self, like: Any) -> Any:
+        """An array for what the activation is given, like the result, or None."""
+        return empty(like.shape, like.dtype, like=like) if self.keep else None
+
+    def struct(self, like: Any) -> np.ndarray:
+        """struct Finish of activation.cuh."""
+        return _struct(like.dtype.char, self.activation, float(self.slope))
+
+
+NOTHING = Finish()
+
+
+@functools.lru_cache(maxsize=64)
+def _struct(number: str, activation: str, slope: float) -> np.ndarray:
+    """One for all launches."""
+    slope = 0.0 if activation == "none" else slope_of(activation, slope)
+    layout = np.dtype([("kind", "i4"), ("slope", number)], align=True)
+    made = np.array([(KINDS[activation], slope)], layout)
+    made.flags.writeable = False
+    return made
