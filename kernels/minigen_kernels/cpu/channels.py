@@ -119,7 +119,7 @@ class _Rows:
                 builder.store(zero, part)
 
         self.each(add, widen)
-        return [self._over_lanes(builder.load(total)) for total in totals]
+        return [self._over_lanes(builder.load(total), builder.fadd) for total in totals]
 
     def largest(self, start: Any) -> Any:
         """The largest number; NaN if there is one."""
@@ -141,10 +141,9 @@ class _Rows:
         kind = (f"v{lanes}" if lanes else "") + f"f{self.code.size * 8}"
         return self.code.call(f"llvm.maximum.{kind}", a.type, [a, b])
 
-    def _over_lanes(self, vector: Any, together: Callable[[Any, Any], Any] | None = None) -> Any:
-        """One number of all lanes: the upper half with the lower, and so on; added, if not told."""
-        builder, together = self.code.builder, together or self.code.builder.fadd
-        half = self.code.lanes // 2
+    def _over_lanes(self, vector: Any, together: Callable[[Any, Any], Any]) -> Any:
+        """One number of all lanes: the upper half together with the lower, and so on."""
+        builder, half = self.code.builder, self.code.lanes // 2
         while half:
             nothing = ir.Constant(vector.type, ir.Undefined)
             low, high = (
