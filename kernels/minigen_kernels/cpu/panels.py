@@ -240,8 +240,9 @@ def _pack_rows(width, b, at, deep, from_, to, k, columns, target, panels):
 def _pack(width, x, at, line, deep, r0, count, rows, depth, lines, ramp, target, to):
     """target[to + k·rows + i] = x[at + (r0 + i)·line + k·deep], i < rows, k < depth.
 
-    Beyond the last of `count` lines, and behind the panel in as many places as a vector has lanes,
-    anything may be written.
+    Beyond the last of `count` lines stand some finite numbers: what old memory holds may be
+    numbers so small that the CPU takes a hundred times as long to multiply them. Behind the panel
+    anything may be written, in as many places as a vector has lanes.
     """
     lanes = len(width) * 8 // target.itemsize
     # The last lanes first: what a vector writes too much, the following ones write again.
@@ -254,9 +255,13 @@ def _pack(width, x, at, line, deep, r0, count, rows, depth, lines, ramp, target,
         elif line == 1 and r + lanes <= count:
             _copy_lines(width, depth, x, at + r, deep, target, o, rows)
         else:
+            wanted = min(lanes, rows - part)
+            there = max(0, min(wanted, count - r))
             for k in range(depth):
-                for i in range(min(lanes, rows - part, count - r)):
+                for i in range(there):
                     target[o + k * rows + i] = x[at + (r + i) * line + k * deep]
+                for i in range(there, wanted):
+                    target[o + k * rows + i] = 0
 
 
 @jit(**inner)
