@@ -38,7 +38,7 @@ MOST_TASKS = 4  # for each thread, down and across
 # What costs as much as so many tiles: to pack a panel, to begin a task; and what a thread that
 # comes late costs, as a share of a round.
 READ_A, PACK_A, PACK_B, START, LATE = 0.6, 1.0, 1.5, 0.2, 0.1
-SMALL = 1_500_000  # multiplications for which the matrices are not worth another core's caches
+SMALL = 300_000  # multiplications for which the matrices are not worth another core's caches
 
 # What the entries of Layout.sizes are.
 M, N, DEPTH, K_BLOCK, ROW_BLOCK, ROW_BLOCKS, COLUMN_BLOCK_, COLUMN_BLOCKS, TASKS = range(9)
