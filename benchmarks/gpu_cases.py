@@ -189,6 +189,7 @@ def rows(kernel: str, n: int, width: int) -> KernelCase:
     x, gy = ("x", (n, width), "normal"), ("gy", (n, width), "normal")
     w, b = ("w", (width,), "positive"), ("b", (width,), "normal")
     target, g = ("target", (n,), width), ("gy", (n,), "normal")
+    y = ("y", (n, width), "positive")
 
     def norm(torch: Any, x: Any, w: Any, b: Any) -> Any:
         return torch.nn.functional.layer_norm(x, (width,), w, b)
@@ -199,6 +200,13 @@ def rows(kernel: str, n: int, width: int) -> KernelCase:
 
     def entropy(torch: Any, x: Any, target: Any) -> Any:
         return torch.nn.functional.cross_entropy(x, target, reduction="none")
+
+    def bce_backward(k: Any, t: Any) -> Any:
+        k.bce_with_logits(t["x"], t["y"])  # the backward kernel needs nothing of it: PyTorch does
+        return k.bce_with_logits_backward(t["gy"], t["x"], t["y"])
+
+    def bce(torch: Any, x: Any, t: Any) -> Any:
+        return torch.nn.functional.binary_cross_entropy_with_logits(x, t, reduction="none")
 
     # kernel: its arrays, ours, theirs, how often the n × width numbers are read or written
     made: dict[str, tuple[Any, Any, Any, float]] = {
@@ -224,6 +232,12 @@ def rows(kernel: str, n: int, width: int) -> KernelCase:
         "leaky_relu_backward": (
             (x, gy), lambda k, t: k.leaky_relu_backward(t["gy"], t["x"], 0.2),
             lambda torch, t: torch.ops.aten.leaky_relu_backward(t["gy"], t["x"], 0.2, False), 3),
+        "bce_with_logits": ((x, y), lambda k, t: k.bce_with_logits(t["x"], t["y"]),
+                            lambda torch, t: bce(torch, t["x"], t["y"]), 3),
+        "bce_with_logits_backward": (
+            (x, y, gy), bce_backward,
+            lambda torch, t: slopes(torch, lambda x: bce(torch, x, t["y"]), (t["x"],), t["gy"]),
+            7),
         "column_sums": ((x,), lambda k, t: k.column_sums(t["x"]),
                         lambda torch, t: t["x"].sum(0), 1),
         "cross_entropy": (
@@ -347,8 +361,8 @@ def random(kernel: str, n: int) -> KernelCase:
 
 
 ROWS = ("layer_norm", "layer_norm_backward", "softmax", "softmax_backward", "cross_entropy",
-        "cross_entropy_backward", "gelu", "gelu_backward", "leaky_relu",
-        "leaky_relu_backward", "column_sums")  # fmt: skip
+        "cross_entropy_backward", "gelu", "gelu_backward", "leaky_relu", "leaky_relu_backward",
+        "bce_with_logits", "bce_with_logits_backward", "column_sums")  # fmt: skip
 RANDOM = ("philox", "uniform", "normal", "dropout")
 # The first of a kernel is the one that its targets are about: the time may not be enough for all.
 CASES = (

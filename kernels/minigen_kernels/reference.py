@@ -266,6 +266,25 @@ def leaky_relu_backward(gy, x, slope):
     return np.where(x > 0, gy, slope * gy) if slope else np.where(x <= 0, slope, gy)
 
 
+def bce_with_logits(x, target):
+    """y = (1-t) max(x, 0) + t max(-x, 0) + log(1 + exp(-|x|)), t = target, and 0 · ∞ = 0"""
+    y = np.empty(x.shape, x.dtype)
+    for i, value in np.ndenumerate(x.astype(np.float64)):
+        t = float(target[i])
+        wrong = 1 - t if value > 0 else t  # the probability on the other side of 0
+        y[i] = (wrong * abs(value) if wrong else 0) + np.log1p(np.exp(-abs(value)))
+    return y
+
+
+def bce_with_logits_backward(gy, x, target):
+    """gx = gy (σ(x) - t), t = target; gy ((1 - t) - σ(-x)) where x > 0, to keep the digits"""
+    gx = np.empty(x.shape, x.dtype)
+    for i, value in np.ndenumerate(x.astype(np.float64)):
+        t, tail = float(target[i]), np.exp(-abs(value)) / (1 + np.exp(-abs(value)))
+        gx[i] = float(gy[i]) * ((1 - t) - tail if value > 0 else tail - t)
+    return gx
+
+
 def column_sums(x):
     """y[j] = Σ_i x[i,j]"""
     y = np.zeros(x.shape[1])

@@ -156,6 +156,30 @@ def l1_loss(
     return _reduced("l1_loss", losses, reduction, divisor=weight)
 
 
+class BceWithLogits(Fused):
+    """loss = ln(1 + eˣ) - t · x for a logit x and a target t, element by element"""
+
+    name = "binary_cross_entropy_with_logits"
+
+    def forward(self, x: Any, target: Any) -> Any:
+        return backend_of(x).bce_with_logits(x, target)
+
+    def kernel_backward(self, gy: Any, *arrays: Any) -> tuple[Any, ...]:
+        gx = backend_of(gy).bce_with_logits_backward(gy, *arrays) if self.needs(0) else None
+        return gx, -(gy * arrays[0]) if self.needs(1) else None
+
+    def formula(self, *inputs: Tensor) -> Tensor:
+        return _bce(*inputs)
+
+
+def _bce(x: Tensor, target: Tensor, pos_weight: Tensor | None = None) -> Tensor:
+    """(1-y)·x + (1 + (p-1)·y)·softplus(-x)"""
+    positive = softplus(-x, 1.0, math.inf)  # exact: a straight line has no digits near 0
+    if pos_weight is not None:
+        positive = positive * (1 + (pos_weight - 1) * target)
+    return (1 - target) * x + positive
+
+
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -176,10 +200,10 @@ def binary_cross_entropy_with_logits(
                 f"{op}: the {name} {value.shape} does not broadcast to the input {input.shape}"
             )
     target = target if target.dtype.kind == "f" else target.to(input.dtype)
-    positive = softplus(-input, 1.0, math.inf)  # exact: a straight line has no digits near 0
-    if pos_weight is not None:
-        positive = positive * (1 + (pos_weight - 1) * target)
-    losses = (1 - target) * input + positive
+    if pos_weight is None and input.dtype == target.dtype and input.dtype.char in "fd":
+        losses = BceWithLogits()(input, target)
+    else:
+        losses = _bce(input, target, pos_weight)
     return _reduced(op, losses if weight is None else losses * weight, reduction)
 
 

@@ -20,6 +20,7 @@ from minigen.testing.strategies import laid_out, shapes, sizes
 from tests.kernels.cuda_ladder import SEEDS, fill_new_arrays_with_garbage, rungs_agree
 from tests.kernels.ladder import FLOATS, close, largest, slope_agrees
 from tests.kernels.needs import GXX
+from tests.kernels.test_elementwise import logits_and_targets
 from tests.kernels.test_norm import affine
 
 pytestmark = [pytest.mark.emulator, GXX]
@@ -252,6 +253,26 @@ def test_leaky_relu_of_several_blocks_and_in_every_corner(dtype, slope):
     np.testing.assert_array_equal(gx, expected)
 
 
+# ---------------------------------------------------------------- binary cross-entropy of logits
+@given(st.data(), SEEDS, st.sampled_from(FLOATS), shapes(0, 3), st.sampled_from([1.0, 30.0]))
+def test_bce(data, seed, dtype, shape, scale):
+    rng = np.random.default_rng(math.prod(shape))
+    x, target = map(data.draw, map(laid_out, logits_and_targets(rng, shape, dtype, scale)))
+    gy = data.draw(laid_out(np.asarray(rng.standard_normal(shape), dtype)))
+    rungs_agree("bce_with_logits", seed, x, target)
+    rungs_agree("bce_with_logits_backward", seed, gy, x, target, least=largest(gy))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_bce_of_several_blocks_and_in_every_corner(dtype):
+    logits = np.array([*CORNERS, 1e4, -1e4, 88, -88, 710, -710], dtype)
+    corners = [a.ravel() for a in np.meshgrid(logits, np.array([0, 1, 0.5, np.nan], dtype))]
+    x, target = (np.resize(a, 4099) for a in corners)
+    rungs_agree("bce_with_logits", 1, x, target)
+    one = np.broadcast_to(dtype(1), x.shape)
+    rungs_agree("bce_with_logits_backward", 2, one, x, target)
+
+
 # ---------------------------------------------------------------- sums over rows
 @given(st.data(), SEEDS, st.sampled_from(FLOATS), st.one_of(sizes(), st.sampled_from([64, 150])),
        st.one_of(sizes(), st.sampled_from([32, 67])), st.sampled_from([2, 8, 64]))  # fmt: skip
@@ -427,6 +448,9 @@ GRADIENTS = {
     "gelu": (F.gelu, [(3, 7)]),
     "gelu by tanh": (lambda x: F.gelu(x, "tanh"), [(3, 7)]),
     "relu": (F.relu, [(3, 7)]),
+    "bce_with_logits": (
+        lambda x, t: F.binary_cross_entropy_with_logits(x, t, reduction="sum"), [(3, 7), (3, 7)],
+    ),
     "sum": (lambda x: F.sum(x * x, (0, 1)), [(2, 3, 4)]),
     "leaky_relu": (lambda x: F.leaky_relu(x, 0.2), [(3, 7)]),
 }  # fmt: skip

@@ -20,15 +20,16 @@ STEPS = 2
 TINY = dict(batch=3, steps=STEPS)
 TRIO = {"conv2d", "conv_transpose2d", "conv2d_weight"}
 RELU = {"leaky_relu", "leaky_relu_backward"}
+BCE = {"bce_with_logits", "bce_with_logits_backward"}
 # A model → (its module, its configuration, the side of its images, the kernels of its steps).
 MODELS = {
     "vae mlp": (
         vae, vae.Config(size=4, hidden=5, latent=3, **TINY), 4,
-        {"gemm", "adam", "column_sums", *RELU},
+        {"gemm", "adam", "column_sums", *RELU, *BCE},
     ),
     "vae conv": (
         vae, vae.Config(network="conv", size=4, hidden=5, width=2, latent=3, **TINY), 4,
-        {"gemm", "adam", "column_sums", *RELU, *TRIO},
+        {"gemm", "adam", "column_sums", *RELU, *BCE, *TRIO},
     ),
     "dcgan": (
         dcgan, dcgan.Config(size=16, latent=3, width=2, **TINY), 16,

@@ -1,4 +1,5 @@
-"""GELU and the polynomials under it, leaky ReLU: rungs against the formula, slopes, laws, ulps."""
+"""GELU, leaky ReLU, binary cross-entropy and the polynomials under them: rungs against the formula,
+slopes, laws, ulps."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from minigen_kernels.cpu.share import BLOCK
 from minigen.testing.strategies import laid_out, shapes
 from tests.kernels.ladder import (
     FLOATS,
+    largest,
     rungs_agree,
     same_bits_elsewhere,
     same_bits_for_any_threads,
@@ -150,6 +152,106 @@ def test_leaky_relu_of_many_blocks_has_the_same_bits_for_any_number_of_threads(s
     np.testing.assert_array_equal(gx, reference.leaky_relu_backward(gy, x, slope))
 
 
+# ---- binary cross-entropy of logits
+def logits_and_targets(rng, shape, dtype, scale=3.0):
+    """Logits, and targets of which many are 0 or 1, as those of a GAN or of binary images."""
+    targets = np.where(rng.uniform(size=shape) < 0.5, rng.integers(0, 2, shape), rng.random(shape))
+    return tuple(np.asarray(a, dtype) for a in (scale * rng.standard_normal(shape), targets))
+
+
+@given(st.data(), st.sampled_from(FLOATS), shapes(0, 3), st.sampled_from([1.0, 30.0]))
+def test_bce_rungs(data, dtype, shape, scale):
+    rng = np.random.default_rng(math.prod(shape))
+    x, target = map(data.draw, map(laid_out, logits_and_targets(rng, shape, dtype, scale)))
+    gy = data.draw(laid_out(np.asarray(rng.standard_normal(shape), dtype)))
+    rungs_agree("bce_with_logits", x, target)
+    # σ(x) minus the target: where both are nearly equal, the rounding of gy stays
+    rungs_agree("bce_with_logits_backward", gy, x, target, least=largest(gy))
+
+
+@given(st.integers(1, 33), st.integers(0, 999))
+def test_bce_slope(n, seed):
+    rng = np.random.default_rng(seed)
+    (x, target), gy = logits_and_targets(rng, n, float), rng.standard_normal(n)
+    gx = backend_of(x).bce_with_logits_backward(gy, x, target)
+    slope_agrees(lambda x: reference.bce_with_logits(x, target), (x,), gy, (gx,), seed)
+
+
+@given(st.sampled_from(FLOATS), st.integers(1, 99), st.integers(0, 999))
+def test_bce_does_not_mind_which_side_is_called_1(dtype, n, seed):
+    """Logit and target turned round: the same bits, and the slope turned round."""
+    rng = np.random.default_rng(seed)
+    x, gy = (9 * rng.standard_normal((2, n))).astype(dtype)
+    target = (rng.integers(0, 9, n) / 8).astype(dtype)  # 1 - target is exact
+    f = backend_of(x)
+    np.testing.assert_array_equal(f.bce_with_logits(-x, 1 - target), f.bce_with_logits(x, target))
+    gx, turned = (f.bce_with_logits_backward(gy, *a) for a in ((x, target), (-x, 1 - target)))
+    np.testing.assert_array_equal(turned, -gx)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_bce_in_every_corner(dtype):
+    logits = np.array([*CORNERS, 1e4, -1e4, 88, -88, 710, -710, 3e38, -3e38], dtype)
+    x, target = (a.ravel() for a in np.meshgrid(logits, np.array([0, 1, 0.5, np.nan], dtype)))
+    y = rungs_agree("bce_with_logits", x, target)
+    gx = rungs_agree("bce_with_logits_backward", np.ones_like(x), x, target)
+    unknown = np.isnan(x) | np.isnan(target)
+    np.testing.assert_array_equal(np.isnan(y), unknown)
+    np.testing.assert_array_equal(np.isnan(gx), unknown)
+    sure = ~unknown & (np.abs(x) >= 1e4)
+    right = np.where((target == 0.5)[sure], x.dtype.type(0.5), (target != (x > 0))[sure])
+    with np.errstate(invalid="ignore", over="ignore"):
+        expected = np.where(right == 0, 0, right * np.abs(x[sure]))
+    np.testing.assert_array_equal(y[sure], expected)
+    np.testing.assert_array_equal(gx[sure], np.where(x[sure] > 0, right, -right))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_bce_of_a_confident_logit_keeps_its_digits(dtype):
+    x = np.linspace(5, 80, 151).astype(dtype)
+    exact = np.exp(-x.astype(np.float64))
+    f, one, rtol = backend_of(x), np.ones_like(x), 8 * np.finfo(dtype).eps
+    for logit, target, sign in ((x, one, -1), (-x, 0 * one, 1)):
+        np.testing.assert_allclose(f.bce_with_logits(logit, target), np.log1p(exact), rtol=rtol)
+        gx = f.bce_with_logits_backward(one, logit, target)
+        np.testing.assert_allclose(gx, sign * exact / (1 + exact), rtol=rtol)
+
+
+@given(st.sampled_from(FLOATS), shapes(0, 3), st.integers(0, 999))
+def test_bce_slope_of_a_cotangent_that_is_one_number_has_the_bits_of_the_whole_one(
+    dtype, shape, seed
+):
+    x, target = logits_and_targets(np.random.default_rng(seed), shape, dtype)
+    whole, f = np.full(shape, 0.3, dtype), backend_of(x)
+    gx = f.bce_with_logits_backward(np.broadcast_to(dtype(0.3), shape), x, target)
+    np.testing.assert_array_equal(gx, f.bce_with_logits_backward(whole, x, target))
+
+
+def test_bce_of_many_blocks_has_the_same_bits_for_any_number_of_threads():
+    rng = np.random.default_rng(6)
+    x, target = logits_and_targets(rng, 5 * BLOCK + 3, np.float32)
+    f, one = backend_of(x), np.broadcast_to(np.float32(1), x.shape)
+    y, gx, of_x = same_bits_for_any_threads(
+        lambda: (
+            f.bce_with_logits(x, target),
+            f.bce_with_logits_backward(one, x, target),
+            f.bce_with_logits_backward(x, x, target),
+        )
+    )
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(y, np.logaddexp(0, exact) - exact * target, rtol=2e-6, atol=1e-6)
+    np.testing.assert_allclose(gx, 1 / (1 + np.exp(-exact)) - target, rtol=2e-6, atol=1e-6)
+    np.testing.assert_array_equal(of_x, x * gx)
+
+
+@given(st.floats(0, 1, width=32), st.floats(0, 1))
+def test_log1p_is_within_two_units_of_the_last_place(e32, e64):
+    for log1p, e in ((functions.log1p32, np.float32(e32)), (functions.log1p64, np.float64(e64))):
+        exact = math.log1p(e)
+        assert abs(float(log1p(e)) - exact) <= 2 * np.spacing(e.dtype.type(exact))
+        assert math.isnan(log1p(e.dtype.type(math.nan)))
+
+
 @given(st.floats(-86.5, 88.5, width=32))
 def test_exp32_is_within_two_ulp(x):
     exact = math.exp(x)
@@ -187,5 +289,6 @@ def test_same_bits_in_another_process():
         "x = np.random.default_rng(0).standard_normal(10007).astype(np.float32)\n"
         "f = backend_of(x)\n"
         "result = (f.gelu(x), f.gelu_backward(x, x), f.leaky_relu(x, 0.2),"
-        " f.leaky_relu_backward(x, x, 0.2))\n"
+        " f.leaky_relu_backward(x, x, 0.2), f.bce_with_logits(x, abs(x)),"
+        " f.bce_with_logits_backward(x, x, abs(x)))\n"
     )

@@ -61,6 +61,8 @@ CALLS = {
     "gelu_backward": lambda f: f(ROWS, values(5, 7), "tanh"),
     "leaky_relu": lambda f: f(ROWS, 0.2),
     "leaky_relu_backward": lambda f: f(ROWS, values(5, 7), 0.2),
+    "bce_with_logits": lambda f: f(ROWS, np.abs(values(5, 7))),
+    "bce_with_logits_backward": lambda f: f(ROWS, 3 * ROWS, values(7, 5).T),
     "column_sums": lambda f: f(ROWS),
     "deposit": lambda f: f(values(2, 5, 3), np.array([3, 0, 3, 6, 0]), 7),
     "adam": adam,

@@ -111,6 +111,34 @@ def test_nan_is_torchs(name: str) -> None:
         np.testing.assert_array_equal(g.numpy(), g_torch.numpy())
 
 
+@pytest.mark.parametrize("dtype, exact", [("f4", np.float64), ("f8", np.longdouble)])
+@pytest.mark.parametrize("scale", [1.0, 10.0, 80.0])
+def test_bce_is_no_less_accurate_than_torchs(dtype: str, exact: Any, scale: float) -> None:
+    """Value and slope against the formula in more digits; targets of 0, 1, and between."""
+    rng = np.random.default_rng(0)
+    x = (scale * rng.standard_normal(30_000)).astype(dtype)
+    t = np.resize(np.array([0, 1, 0.3, 0.9], dtype), x.shape)
+    wide, target = x.astype(exact), t.astype(exact)
+    tail = np.exp(-np.abs(wide))
+    away = np.where(x > 0, 1 - target, target)
+    value = away * np.abs(wide) + np.log1p(tail)
+    slope = np.where(x > 0, 1, -1) * (away - tail / (1 + tail))
+    found = []
+    for tensor, library in ((Tensor, cases_nn.F), (to_torch, torch.nn.functional)):
+        a = tensor(x).detach()
+        a.requires_grad = True
+        y = library.binary_cross_entropy_with_logits(a, tensor(t), reduction="none")
+        y.sum().backward()
+        found.append((y.detach().numpy(), a.grad.numpy()))
+    for ours, theirs, right in zip(*found, (value, slope), strict=True):
+        assert ours.dtype == theirs.dtype == x.dtype
+        for norm in (np.linalg.norm, lambda error: np.abs(error).max()):
+            off, off_theirs = (norm((a - right).astype(float)) for a in (ours, theirs))
+            assert off <= 2 * off_theirs
+    seen = value >= 4 * np.finfo(dtype).tiny  # where torch's small losses have no digits left
+    assert (np.abs(found[0][0] - value)[seen] <= 4 * np.finfo(dtype).eps * value[seen]).all()
+
+
 # What no difference quotient shows: rows shortened in place, gradients divided by a count.
 LOOKUPS: dict[str, dict[str, Any]] = {
     "max_norm": {"max_norm": 1.0},

@@ -2,10 +2,12 @@
 
 gelu(x) = x Φ(x), Φ the normal distribution; approximate="tanh" takes a logistic curve for Φ.
 leaky_relu(x) = x where x > 0, slope · x elsewhere; slope 0 is ReLU.
+bce_with_logits(x, t) = ln(1 + exp x) - t x, the binary cross-entropy of a logit x and a target t.
 
-rung 0  reference.gelu, reference.leaky_relu    the formulas
-rung 1  gelu_1_vector                           Φ by polynomials that become vectors
-        leaky_relu_1_vector                     a choice between two numbers, which needs no branch
+rung 0  reference.gelu …            the formulas
+rung 1  gelu_1_vector               Φ by polynomials that become vectors
+        leaky_relu_1_vector         a choice between two numbers, which needs no branch
+        bce_with_logits_1_vector    exp and log1p by polynomials
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import math
 import numpy as np
 
 from .. import empty
-from .functions import exp, normal_cdf
+from .functions import exp, log1p, normal_cdf
 from .jit import jit
 from .jobs import call_helpers
 from .share import BLOCK, SMALL, share
@@ -66,6 +68,29 @@ def leaky_relu_backward_1_vector(gy: Array, x: Array, slope: float) -> Array:
     gx = empty(x.shape, x.dtype)
     gy, x, slope = np.ascontiguousarray(gy), np.ascontiguousarray(x), x.dtype.type(slope)
     share(_leaky_relu_backward, x.size, gy.reshape(-1), x.reshape(-1), gx.reshape(-1), slope)
+    return gx
+
+
+def bce_with_logits_1_vector(x: Array, target: Array) -> Array:
+    """y = (1-t) max(x, 0) + t max(-x, 0) + ln(1 + exp(-|x|)), t the target; 0 · ∞ is 0 here.
+
+    Any shape, one for both. For t in 0 … 1 no term is below 0, so that nothing cancels.
+    """
+    y = empty(x.shape, x.dtype)
+    x, target = np.ascontiguousarray(x), np.ascontiguousarray(target)
+    share(_bce, x.size, x.reshape(-1), target.reshape(-1), y.reshape(-1))
+    return y
+
+
+def bce_with_logits_backward_1_vector(gy: Array, x: Array, target: Array) -> Array:
+    """gx = gy (σ(x) - t), t the target.
+
+    A gy that is one number repeated, as a sum or a mean sends it back, is read as one number.
+    """
+    gx = empty(x.shape, x.dtype)
+    gy = gy.flat[:1] if not any(gy.strides) else np.ascontiguousarray(gy).reshape(-1)
+    x, target = np.ascontiguousarray(x), np.ascontiguousarray(target)
+    share(_bce_backward, x.size, gy, x.reshape(-1), target.reshape(-1), gx.reshape(-1))
     return gx
 
 
@@ -174,6 +199,47 @@ def _leaky_relu_backward(tasks, gy, x, gx, slope):
             for i in range(a.size):
                 b[i] = g[i] if a[i] > zero else slope * g[i]
         start = next_task(tasks, 0) * BLOCK
+
+
+@jit(nogil=True, fastmath={"contract"})
+def _bce(tasks, x, target, y):
+    call_helpers(tasks)
+    widest()
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    start = next_task(tasks, 0) * BLOCK
+    while start < x.size:
+        a, t, b = x[start : start + BLOCK], target[start : start + BLOCK], y[start : start + BLOCK]
+        for i in range(a.size):
+            size = abs(a[i])
+            wrong = one - t[i] if a[i] > zero else t[i]  # the probability on the other side
+            b[i] = (zero if wrong == zero else wrong * size) + log1p(exp(-size))
+        start = next_task(tasks, 0) * BLOCK
+
+
+@jit(nogil=True, fastmath={"contract"})
+def _bce_backward(tasks, gy, x, target, gx):
+    call_helpers(tasks)
+    widest()
+    start = next_task(tasks, 0) * BLOCK
+    while start < x.size:
+        a, t, b = x[start : start + BLOCK], target[start : start + BLOCK], gx[start : start + BLOCK]
+        if gy.size == 1:
+            for i in range(a.size):
+                b[i] = gy[0] * _bce_slope(a[i], t[i])
+        else:
+            g = gy[start : start + BLOCK]
+            for i in range(a.size):
+                b[i] = g[i] * _bce_slope(a[i], t[i])
+        start = next_task(tasks, 0) * BLOCK
+
+
+@jit(fastmath={"contract"})
+def _bce_slope(x, t):
+    """σ(x) - t as ±(σ(-|x|) - …): near 1, σ(x) itself has no digits left."""
+    one = type(x)(1)
+    e = exp(-abs(x))
+    tail = e / (one + e)
+    return (one - t) - tail if x > 0 else tail - t
 
 
 @jit(nogil=True)

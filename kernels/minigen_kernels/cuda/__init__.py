@@ -57,6 +57,11 @@ LADDERS = {
         reference.leaky_relu_backward,
         elementwise.leaky_relu_backward_1_vector,
     ),
+    "bce_with_logits": (reference.bce_with_logits, elementwise.bce_with_logits_1_vector),
+    "bce_with_logits_backward": (
+        reference.bce_with_logits_backward,
+        elementwise.bce_with_logits_backward_1_vector,
+    ),
     "column_sums": (reference.column_sums, sums.column_sums_1_parts),
     "deposit": (reference.deposit, deposit.deposit_1_ballots),
     "adam": (reference.adam, optimizer.adam_1_fused),

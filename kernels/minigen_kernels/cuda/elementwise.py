@@ -1,4 +1,4 @@
-"""GELU and leaky ReLU on the GPU: which kernel of elementwise.cu, and how many blocks."""
+"""GELU, leaky ReLU, BCE of logits on the GPU: which kernel of elementwise.cu, how many blocks."""
 
 from __future__ import annotations
 
@@ -47,6 +47,27 @@ def leaky_relu_backward_1_vector(gy, x, slope):
     if gx.size:
         given = packed(gy), packed(x)
         launch(SOURCE, kernel, tiles(gx.size, CHUNK), THREADS, *given, gx, np.int64(gx.size), slope)
+    return gx
+
+
+def bce_with_logits_1_vector(x, target):
+    """y = (1-t) max(x, 0) + t max(-x, 0) + ln(1 + exp(-|x|)), t the target; 0 · ∞ is 0 here."""
+    kernel = f"bce_with_logits_1_vector_{suffix('bce_with_logits', x, target)}"
+    y = empty(x.shape, x.dtype, like=x)
+    if y.size:
+        given = packed(x), packed(target)
+        launch(SOURCE, kernel, tiles(y.size, CHUNK), THREADS, *given, y, np.int64(y.size))
+    return y
+
+
+def bce_with_logits_backward_1_vector(gy, x, target):
+    """gx = gy (σ(x) - t), t the target."""
+    ending = suffix("bce_with_logits_backward", gy, x, target)
+    gx = empty(x.shape, x.dtype, like=x)
+    if gx.size:
+        given = packed(gy), packed(x), packed(target)
+        kernel = f"bce_with_logits_backward_1_vector_{ending}"
+        launch(SOURCE, kernel, tiles(gx.size, CHUNK), THREADS, *given, gx, np.int64(gx.size))
     return gx
 
 

@@ -6,6 +6,9 @@ from ..bugs import Bug
 from . import gradients, laws, parity
 
 FILE = "minigen/ops/loss.py"
+KERNELS = "kernels/minigen_kernels/cpu/elementwise.py"
+FUNCTIONS = "kernels/minigen_kernels/cpu/functions.py"
+RUNGS = "tests/kernels/test_elementwise.py"
 
 BUGS = [
     Bug(
@@ -64,5 +67,49 @@ BUGS = [
         "return (kernels.cross_entropy_backward(gy, arrays[0], self.target, self.lse),)",
         "return (kernels.cross_entropy_backward(gy * 0 + 1, arrays[0], self.target, self.lse),)",
         (gradients("cross_entropy"),),
+    ),
+    Bug(
+        "bce-slope-without-its-cotangent",
+        FILE,
+        "backend_of(gy).bce_with_logits_backward(gy, *arrays)",
+        "backend_of(gy).bce_with_logits_backward(gy * 0 + 1, *arrays)",
+        (gradients("binary_cross_entropy_with_logits"),),
+    ),
+    Bug(
+        "bce-slope-of-the-target-has-the-wrong-sign",
+        FILE,
+        "-(gy * arrays[0]) if self.needs(1)",
+        "gy * arrays[0] if self.needs(1)",
+        (gradients("binary_cross_entropy_with_logits"),),
+    ),
+    Bug(
+        "bce-sides-exchanged-below-0",
+        KERNELS,
+        "wrong = one - t[i] if a[i] > zero else t[i]",
+        "wrong = one - t[i] if a[i] > zero else one - t[i]",
+        (f"{RUNGS} -k bce_rungs", gradients("binary_cross_entropy_with_logits")),
+    ),
+    Bug(
+        "bce-of-an-infinite-logit-is-nan",
+        KERNELS,
+        "(zero if wrong == zero else wrong * size)",
+        "wrong * size",
+        (f"{RUNGS} -k bce_in_every_corner",),
+    ),
+    Bug(
+        "bce-slope-reads-the-first-block-of-the-cotangent-always",
+        KERNELS,
+        "g = gy[start : start + BLOCK]\n            for i in range(a.size):\n"
+        "                b[i] = g[i] * _bce_slope",
+        "g = gy[: BLOCK]\n            for i in range(a.size):\n"
+        "                b[i] = g[i] * _bce_slope",
+        (f"{RUNGS} -k bce_of_many_blocks",),
+    ),
+    Bug(
+        "log1p-of-a-series-cut-short",
+        FUNCTIONS,
+        "p = (p * z + 0.400000000000145827) * z + 0.666666666666666586",
+        "p = p * z + 0.666666666666666586",
+        (f"{RUNGS} -k log1p",),
     ),
 ]
