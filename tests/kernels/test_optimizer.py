@@ -55,6 +55,19 @@ def _like(array):
     return view
 
 
+@pytest.mark.parametrize("rung", range(len(RUNGS)))
+def test_tensors_of_two_types_and_gradients_that_may_not_be_written(rung):
+    lists = [[np.full(3, 2.0, t) for t in (np.float32, np.float64) * 9] for _ in range(4)]
+    lists[1][0].flags.writeable = lists[1][1].flags.writeable = False
+    lists[1][2] = np.frombuffer(b"." + lists[1][2].tobytes(), np.float32, offset=1)  # at odd bytes
+    options = dict(lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1, decoupled=False)
+    RUNGS[rung](*lists, **options, step=7)
+    for changed in (lists[0], lists[2], lists[3]):
+        for a in changed:
+            np.testing.assert_allclose(a, changed[1], rtol=1e-6)
+            assert not np.allclose(a, 2)
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("rung", range(len(RUNGS)))
 def test_first_step_by_hand(rung, dtype):

@@ -44,19 +44,36 @@ def adam_1_fused(
     decay = 0.0 if decoupled else weight_decay
     rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
     scalars = keep, decay, rate, root, 1 - beta1, beta2, 1 - beta2, eps
-    many = [list(arrays) for arrays in (params, grads, exp_avgs, exp_avg_sqs)]
-    for i in range(0, len(many[0]), TENSORS):
-        given = [arrays[i : i + TENSORS] for arrays in many]
-        number = given[0][0].dtype.type
-        flat = [[a.ravel() for a in arrays] for arrays in given]
-        size = sum([a.size for a in flat[0]])
-        nothing = (np.empty(0, number),) * (TENSORS - len(flat[0]))
-        rows = [(*arrays, *nothing) for arrays in flat]
+    many = list(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True))
+    for dtype in {p.dtype for p in params}:
+        _together([arrays for arrays in many if arrays[0].dtype == dtype], dtype.type, scalars)
+
+
+def _together(
+    many: Sequence[tuple[Array, ...]], number: type[np.floating], scalars: Sequence[float]
+) -> None:
+    """Adam for tensors of one dtype, a few in each call of the kernel."""
+    nothing = np.empty(0, number)
+    for i in range(0, len(many), TENSORS):
+        given = many[i : i + TENSORS]
+        flat = [tuple([_row(a) for a in arrays]) for arrays in given]
+        size = sum([arrays[0].size for arrays in flat])
+        stuffing = [(nothing,) * 4] * (TENSORS - len(flat))
+        rows = zip(*flat, *stuffing, strict=True)
         share(_adam, size, *rows, *[number(s) for s in scalars])
-        for k in (0, 2, 3):  # a strided array was copied: bring the result home
-            for home, array in zip(given[k], flat[k], strict=True):
-                if not home.flags.c_contiguous:
-                    home[...] = array.reshape(home.shape)
+        for homes, arrays in zip(given, flat, strict=True):
+            for k in (0, 2, 3):  # what was copied: bring the result home
+                if not _lies_well(homes[k]):
+                    homes[k][...] = arrays[k].reshape(homes[k].shape)
+
+
+def _lies_well(a: Array) -> bool:
+    """Are the numbers in a row, as machine code wants them? All such arrays are of one type."""
+    return a.flags.c_contiguous and a.flags.behaved
+
+
+def _row(a: Array) -> Array:
+    return a.ravel() if _lies_well(a) else a.flatten()
 
 
 @jit(nogil=True, fastmath={"contract"})
