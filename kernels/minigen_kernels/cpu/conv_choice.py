@@ -20,7 +20,10 @@ from .. import geometry
 from .conv import conv2d_2_patches, conv2d_weight_2_patches, conv_transpose2d_2_patches
 from .conv_lanes import conv2d_3_lanes, conv2d_weight_3_lanes, conv_transpose2d_3_lanes
 from .gemm import gemm_3_vectors
-from .simd import tile_shape, vector_width
+from .jit import jit
+from .jobs import call_helpers
+from .share import BLOCK, share
+from .simd import next_task, tile_shape, vector_width
 
 Array = np.ndarray
 GATHER, COPY, ADD, TURN = 50, 16, 16, 24  # a vector gathered, copied, added elsewhere, transposed
@@ -35,7 +38,7 @@ def conv2d_4_chosen(
         return gemm_3_vectors(_flat(x), _flat(w), transpose_b=True, bias=bias).reshape(shape)
     if _pointwise(w.shape, stride, padding, groups):
         y = gemm_3_vectors(_flat(w), _images(x)).reshape(shape)
-        return y if bias is None else np.add(y, bias[:, None, None], out=y)
+        return y if bias is None else _add_bias(y, bias)
     tile = tile_shape(vector_width(), x.dtype)
     lanes = _forward_by_lanes(x.shape, w.shape, shape, groups, stride[1], tile)
     kernel = conv2d_3_lanes if lanes else conv2d_2_patches
@@ -54,7 +57,7 @@ def conv_transpose2d_4_chosen(
         return gemm_3_vectors(_flat(y), _flat(w), bias=each).reshape(shape)
     if _pointwise(w.shape, stride, padding, groups) and shape[2:] == y.shape[2:]:
         x = gemm_3_vectors(_flat(w), _images(y), transpose_a=True).reshape(shape)
-        return x if bias is None else np.add(x, bias[:, None, None], out=x)
+        return x if bias is None else _add_bias(x, bias)
     tile = tile_shape(vector_width(), y.dtype)
     lanes = _transposed_by_lanes(y.shape, w.shape, shape, groups, math.prod(stride), tile)
     kernel = conv_transpose2d_3_lanes if lanes else conv_transpose2d_2_patches
@@ -98,6 +101,26 @@ def _images(x: Array) -> Array:
 def _flat(x: Array) -> Array:
     """(N, …) → (N, all the rest)."""
     return x.reshape(len(x), math.prod(x.shape[1:]))
+
+
+def _add_bias(y: Array, bias: Array) -> Array:
+    """y[n,o,i,j] += b[o], and y."""
+    bias = np.ascontiguousarray(bias)
+    share(_add_to_planes, y.size, y.reshape(-1), bias, y.shape[2] * y.shape[3])
+    return y
+
+
+@jit(nogil=True)
+def _add_to_planes(tasks, y, bias, pixels):
+    call_helpers(tasks)
+    step = max(1, BLOCK // max(pixels, 1))
+    first, planes = next_task(tasks, 0) * step, y.size // max(pixels, 1)
+    while first < planes:
+        for plane in range(first, min(planes, first + step)):
+            here, b = y[plane * pixels : (plane + 1) * pixels], bias[plane % bias.size]
+            for i in range(pixels):
+                here[i] += b
+        first = next_task(tasks, 0) * step
 
 
 @functools.lru_cache(maxsize=256)
