@@ -1,6 +1,7 @@
 """The helpers of the CPU kernels: every job is done, and over when who gave it goes on."""
 
 import os
+import sys
 import threading
 import time
 
@@ -9,7 +10,17 @@ import pytest
 from minigen_kernels import backend_of, cpu
 from minigen_kernels.cpu import threads
 from minigen_kernels.cpu.jit import jit
-from minigen_kernels.cpu.jobs import BOARDS, COUNTERS, HELPERS, STATE, WORDS, call_helpers, finish
+from minigen_kernels.cpu.jobs import (
+    BOARDS,
+    CORE,
+    COUNTERS,
+    HELPERS,
+    STATE,
+    WORDS,
+    call_helpers,
+    finish,
+    serve,
+)
 from minigen_kernels.cpu.simd import await_counter, next_task
 
 PATIENCE = 20  # seconds; a test that has to wait so long has failed
@@ -77,6 +88,25 @@ def test_a_helper_does_one_job_after_another(two, rest):
         came = np.zeros(1, np.int64)
         threads.on_all_threads(meet, came, looks)
         met += int(came[0] == 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell the core")
+def test_a_helper_leaves_the_core_of_the_giver():
+    """Two threads that never sleep may stay on one core for long, beside an idle one."""
+    cores = os.sched_getaffinity(0)
+    board, core = np.zeros(WORDS, np.int64), min(cores)
+    board[CORE] = core
+    try:
+        os.sched_setaffinity(0, {core})
+        assert serve(board, 1, 1) is False and threads._leave(core) is False
+        os.sched_setaffinity(0, cores)
+        if len(cores) > 1:
+            assert threads._leave(core) is True and os.sched_getaffinity(0) == cores
+            assert serve(board, 1, 1) is True
+        board[CORE] = -1  # nobody has given a job yet
+        assert serve(board, 1, 1) is True
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def test_a_job_that_was_not_begun_is_taken_back():

@@ -12,6 +12,7 @@ A board's STATE counts on by three for each job: 3j while there is none, 3j + 1 
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from llvmlite import ir
@@ -22,7 +23,7 @@ from .jit import intrinsic, jit
 from .simd import I32, I64, _counter, await_counter, set_counter
 
 # Words of a board: the state in a cache line of its own, then what changes with each job.
-STATE, CODE, FAILED, ARGUMENTS, WORDS = 0, 8, 9, 16, 512
+STATE, CODE, FAILED, CORE, ARGUMENTS, WORDS = 0, 8, 9, 10, 16, 512
 # Of a kernel's counters: two for its tasks, then where the boards lie, and how many they are.
 BOARDS, HELPERS, COUNTERS = 2, 3, 4
 
@@ -41,6 +42,7 @@ def call_helpers(typing_context, counters):
         if context.get_abi_sizeof(kept) > 8 * (WORDS - ARGUMENTS):
             raise ValueError(f"{function.name}: too many arguments for a board of {WORDS} words")
         code = builder.ptrtoint(_begin(builder, function, kept), I64)
+        core = _this_core(builder)
         helpers = _counter(context, builder, counters, array, I64(HELPERS))
         count = builder.load(helpers)
         builder.store(I64(0), helpers)
@@ -52,10 +54,33 @@ def call_helpers(typing_context, counters):
             board = builder.add(first, builder.mul(loop.index, I64(8 * WORDS)))
             builder.store(values, _word(builder, board, ARGUMENTS, kept))
             builder.store(code, _word(builder, board, CODE, I64))
+            builder.store(core, _word(builder, board, CORE, I64))
             builder.atomic_rmw("add", _word(builder, board, STATE, I64), I64(1), "seq_cst")
         return context.get_dummy_value()
 
     return types.void(counters), codegen
+
+
+def _this_core(builder: Any) -> Any:
+    """The number of the core that this runs on; -1 where the system does not tell."""
+    if sys.platform != "linux":
+        return I64(-1)
+    ask = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(I32, []), "sched_getcpu"
+    )
+    return builder.sext(builder.call(ask, []), I64)
+
+
+@intrinsic
+def _is_beside(typing_context, core):
+    """Does this run on another core than that one, as far as the system tells?"""
+
+    def codegen(context, builder, signature, args):
+        mine = _this_core(builder)
+        unknown = builder.icmp_signed("<", mine, I64(0))
+        return builder.or_(unknown, builder.icmp_signed("!=", mine, args[0]))
+
+    return types.boolean(types.int64), codegen
 
 
 def _uncounted(arguments: list[Any]) -> list[Any]:
@@ -119,18 +144,25 @@ def _exchange(typing_context, counters, n, expected, value):
 
 @jit(nogil=True)
 def serve(board, first, patience):
-    """Do the jobs on the board, until there was none for so many looks (`first`: at first)."""
+    """Do the jobs on the board, until there was none for so many looks (`first`: at first): True.
+
+    False: jobs are given by a thread on this very core, of which each would have half. The system
+    may leave them together for a tenth of a second, beside an idle core.
+    """
     over, looks = await_counter(board, STATE, 0, 1) // 3 * 3, first
-    while True:
+    while _is_beside(board[CORE]):
         state = await_counter(board, STATE, over + 1, looks)
         if state <= over:
-            return
+            return True
+        if not _is_beside(board[CORE]):
+            break
         looks = patience
         if state % 3 == 1 and _exchange(board, STATE, state, state + 1):
             if _run(board) != 0:
                 board[FAILED] = 1
             set_counter(board, STATE, state + 2)
         over = (state + 2) // 3 * 3
+    return False
 
 
 @jit(nogil=True)

@@ -23,7 +23,7 @@ import numba
 import numpy as np
 
 from .jit import jit
-from .jobs import BOARDS, COUNTERS, FAILED, HELPERS, STATE, WORDS, finish, serve
+from .jobs import BOARDS, CORE, COUNTERS, FAILED, HELPERS, STATE, WORDS, finish, serve
 from .simd import await_counter
 
 _threads: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
@@ -82,6 +82,7 @@ def _ready(count: int) -> tuple[np.ndarray, int]:
     """The boards of so many helpers and where they lie; the helpers look at them, or soon will."""
     if len(_helpers) < count:
         boards = np.zeros((count, WORDS), np.int64)
+        boards[:, CORE] = -1  # nobody's yet
         _helpers[:] = [Helper(board) for board in boards]
         _boards.clear()
         _boards.update({n: (boards[:n], boards.ctypes.data) for n in range(1, count + 1)})
@@ -108,11 +109,25 @@ class Helper:
     def _serve(self) -> None:
         waking, patience = _looks(WAKING), _looks(PATIENCE)
         while True:
-            serve(self._board, waking, patience)
+            alone = serve(self._board, waking, patience)
+            if not alone and _leave(int(self._board[CORE])):
+                continue
             self._asleep = True
-            if self._board[STATE] % 3 != 1:
+            if not alone or self._board[STATE] % 3 != 1:
                 self._alarm.acquire()
             self._asleep = False
+
+
+def _leave(core: int) -> bool:
+    """Have this thread go on on any other core than that one, and whether there is another."""
+    if not hasattr(os, "sched_setaffinity"):
+        return False
+    cores = os.sched_getaffinity(0)  # 0 stands for the thread that asks
+    if not cores - {core}:
+        return False
+    os.sched_setaffinity(0, cores - {core})
+    os.sched_setaffinity(0, cores)  # it is where it should be, and may be moved again
+    return True
 
 
 @jit(nogil=True)
