@@ -145,6 +145,20 @@ BUGS = [
         (GEMMS + " -k 'rungs or many_tiles'",),
     ),
     Bug(
+        "rows-of-a-product-of-one-column-one-number-apart",
+        GEMM,
+        "x = a[r // m * a_batch + r % m * depth :]",
+        "x = a[r // m * a_batch + r % m :]",
+        (GEMMS + " -k 'rungs or many_tiles'",),
+    ),
+    Bug(
+        "bias-of-the-image-instead-of-the-channel",
+        CHOICE,
+        "bias[plane % bias.size]",
+        "bias[plane // bias.size % bias.size]",
+        (CONV + " -k kernels_of_one_pixel",),
+    ),
+    Bug(
         "first-of-the-panels-packed-ahead-taken-for-all",
         PANELS,
         "deep, a_at = rows, a_at + apart",

@@ -47,6 +47,27 @@ BUGS = [
         (parity("cross_entropy (label smoothing)"),),
     ),
     Bug(
+        "logarithm-without-the-low-part-of-ln-2",
+        FUNCTIONS,
+        "return x if x != x else e * LN2_HIGH64 + (near + e * LN2_LOW64)",
+        "return x if x != x else e * LN2_HIGH64 + near",
+        (f"{RUNGS} -k log_is_within",),
+    ),
+    Bug(
+        "rows-of-classes-summed-without-their-tail",
+        "kernels/minigen_kernels/cpu/channels.py",
+        "value = term.value if mask is None else builder.select(mask, term.value, zero)",
+        "value = term.value if mask is None else zero",
+        ("tests/kernels/test_loss.py -k cross_entropy_rungs",),
+    ),
+    Bug(
+        "last-row-of-each-block-not-added",
+        KERNELS,
+        "for r in range(start, min(x.size, start + step), n):",
+        "for r in range(start, min(x.size, start + step) - n, n):",
+        (f"{RUNGS} -k add_of_many_blocks",),
+    ),
+    Bug(
         "pos-weight-on-the-negatives",
         FILE,
         "positive = positive * (1 + (pos_weight - 1) * target)",

@@ -45,6 +45,13 @@ BUGS = [
         (parity_in("optim", "adamw"),),
     ),
     Bug(
+        "blocks-counted-from-the-last-tensor-only",
+        "kernels/minigen_kernels/cpu/optimizer.py",
+        "before, t = before + blocks, t + 1",
+        "before, t = blocks, t + 1",
+        ("tests/kernels/test_optimizer.py -k adam_rungs",),
+    ),
+    Bug(
         "steps-not-restored",
         FILE,
         'self.lr, self.steps, self.state = float(state_dict["lr"]), [int(s) for s in steps], state',
