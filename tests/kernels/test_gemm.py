@@ -76,6 +76,18 @@ def test_rungs_about_the_sides_of_their_blocks(shape):
         close(rung(a, b), expected(a, b), k, rung.__name__)
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("m, depth", [(1, 1), (5, 7), (64, 6272), (300, 333)])
+def test_a_product_of_one_column(dtype, m, depth):
+    """Which no tile computes: of one matrix or several, with one right side or one for each."""
+    rng = np.random.default_rng(m)
+    a, b = rng.standard_normal((3, m, depth)).astype(dtype), rng.standard_normal((3, depth, 1))
+    b, bias = b.astype(dtype), np.array([0.5], dtype)
+    for left, right in ((a, b), (a[0], b), (a, b[0]), (a[0], b[0])):
+        c = backend_of(X).gemm(left, right, bias=bias)
+        close(c, expected(left, right, bias=bias).astype(dtype), depth, "gemm")
+
+
 @pytest.mark.parametrize("n", [512, 2048, 2090])  # all large enough to be aligned
 def test_a_right_side_that_lies_badly_is_packed(n):
     """Rows far apart, rows that begin between two cache lines: the same bits as where they fit."""

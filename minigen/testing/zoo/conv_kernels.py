@@ -149,7 +149,7 @@ BUGS = [
         GEMM,
         "x = a[r // m * a_batch + r % m * depth :]",
         "x = a[r // m * a_batch + r % m :]",
-        (GEMMS + " -k 'rungs or many_tiles'",),
+        (GEMMS + " -k of_one_column",),
     ),
     Bug(
         "bias-of-the-image-instead-of-the-channel",
@@ -217,7 +217,7 @@ BUGS = [
     Bug(
         "bias-left-out-of-a-pointwise-convolution",
         CHOICE,
-        "return y if bias is None else np.add(y, bias[:, None, None], out=y)",
+        "return y if bias is None else _add_bias(y, bias)",
         "return y",
         (CONV + " -k rungs",),
     ),
