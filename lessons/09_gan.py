@@ -253,7 +253,7 @@ show(game.frames, "gan-ring",
 # Now let G learn with ten times the rate, and touch nothing else.
 
 # %% id="gan.collapse" minutes=0.2 predict="G's learning rate is 0.01 instead of 0.001. How many islands will it cover: all 8, about half, or 2 at most?" options=["8", "half", "2 at most"] answer="2 at most"
-collapsed = Game(lr_g=1e-2).play(quick(600, 300))
+collapsed = Game(lr_g=1e-2).play(600)
 few, _ = collapsed.found()
 print(f"{few} of 8 islands found")
 assert few <= 2 < count
@@ -274,7 +274,7 @@ show(collapsed.frames, "gan-collapse", "The same game, with a hasty G")
 # times the rate too.
 
 # %% id="gan.cure" minutes=0.2 predict="Both learn with 0.01 now. Will G cover more islands than the hasty G alone did?" options=["yes", "no"] answer="yes"
-cured = Game(lr_g=1e-2, lr_d=1e-2).play(quick(600, 300))
+cured = Game(lr_g=1e-2, lr_d=1e-2).play(600)
 many, share = cured.found()
 print(f"{many} of 8 islands found, {share:.0%} of the points on one")
 assert many > few

@@ -85,7 +85,21 @@ def embedding(i: Any, w: Any, *options: Any, **named: Any) -> Any:
     return torch.nn.functional.embedding(i, w, *options, **named) if i.numel() else w[i]
 
 
+def with_activation(name: str) -> Callable[..., Any]:
+    """torch's product of this name; what we ask for by activation= torch computes afterwards."""
+    product = getattr(torch.nn.functional, name)
+
+    def call(*arguments: Any, activation: str | None = None, **options: Any) -> Any:
+        y = product(*arguments, **options)
+        if activation == "gelu_tanh":
+            return torch.nn.functional.gelu(y, approximate="tanh")
+        return y if activation is None else getattr(torch.nn.functional, activation)(y)
+
+    return call
+
+
 OWN = {
+    **{name: with_activation(name) for name in ("conv2d", "conv_transpose2d", "linear")},
     "embedding": embedding,
     "logsumexp": logsumexp,
     "squeeze": lambda x, dim=None: x.squeeze() if dim is None else x.squeeze(dim),
