@@ -2,6 +2,7 @@
 
 import pytest
 
+from minigen.testing import cases_elementwise, cases_loss, cases_nn, cases_shape
 from minigen.testing.cases import CASES
 from minigen.testing.checks import check_case
 from minigen.testing.models import MODEL_CASES
@@ -16,3 +17,9 @@ EVERY = [case for table in (CASES, MODEL_CASES) for cases in table.values() for 
 def test_gradients(case):
     count, worst = check_case(case)
     assert count > 0 and worst < 1e-7
+
+
+def test_no_family_s_cases_replace_another_s():
+    tables = (cases_elementwise, cases_loss, cases_nn, cases_shape)
+    entered = [case for table in tables for cases in table.CASES.values() for case in cases]
+    assert sorted(c.name for c in entered) == sorted(c.name for cs in CASES.values() for c in cs)
