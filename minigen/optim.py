@@ -140,6 +140,11 @@ class Optimizer:
         self.lr, self.steps, self.state = float(state_dict["lr"]), [int(s) for s in steps], state
 
 
+def _alike(g: Any, p: Any) -> bool:
+    """Are these NumPy arrays of one shape and dtype? Asked of every parameter in every step."""
+    return type(g) is type(p) is np.ndarray and g.shape == p.shape and g.dtype is p.dtype
+
+
 class SGD(Optimizer):
     """m ← momentum·m + (1 - dampening)·g, p ← p - lr·m
 
@@ -336,11 +341,6 @@ def cosine(step: int, *, lr: float, total: int, warmup: int = 0, final: float = 
         return lr * step / warmup
     progress = min(1.0, (step - warmup) / (total - warmup))
     return final + (lr - final) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def _alike(g: Any, p: Any) -> bool:
-    """Are these NumPy arrays of one shape and dtype? Asked of every parameter in every step."""
-    return type(g) is type(p) is np.ndarray and g.shape == p.shape and g.dtype is p.dtype
 
 
 # ---- gradients, averages

@@ -20,7 +20,7 @@ from .. import empty
 from .jit import jit
 from .jobs import call_helpers
 from .lanes import transpose_block
-from .share import inner, share
+from .share import SUM, inner, share
 from .simd import Width, next_task, vector_width
 from .strips import online_softmax, softmax_slope
 from .tile import multiply, tile_rows
@@ -303,7 +303,7 @@ def _backward(
         task = next_task(tasks, 0)
 
 
-@jit(fastmath={"contract", "reassoc"}, **inner)
+@jit(fastmath=SUM, **inner)
 def _load_lse_and_delta(gout, gout_at, gout_row, out, out_at, out_row, columns, lse, row):
     """lse, +inf where it is -inf so that p is 0; delta[i] = gout[i] · out[i]. Idle lanes: p = 0."""
     row[0], row[1] = math.inf, 0

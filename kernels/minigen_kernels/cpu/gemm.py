@@ -14,12 +14,11 @@ from .. import empty, geometry
 from .jit import jit
 from .jobs import call_helpers
 from .panels import multiply
-from .share import BLOCK, share
+from .share import BLOCK, SUM, share
 from .simd import next_task, vector_width, widest
 from .threads import on_all_threads
 
 Array = np.ndarray
-SUM = {"reassoc", "contract"}  # lets a sum be split over vector lanes; NaN and inf stay right
 
 
 def gemm_1_loops(a, b, transpose_a=False, transpose_b=False, bias=None) -> Array:

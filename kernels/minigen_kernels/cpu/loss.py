@@ -15,11 +15,10 @@ from .channels import largest, sum_of_exp
 from .functions import exp, log64, maximum
 from .jit import jit
 from .jobs import call_helpers
-from .share import BLOCK, inner, share
+from .share import BLOCK, SUM, inner, share
 from .simd import next_task, vector_width, widest
 
 Array = np.ndarray
-SUM = {"reassoc", "contract"}  # lets a sum be split over vector lanes; NaN and inf stay right
 
 
 def softmax_1_rows(x: Array) -> Array:

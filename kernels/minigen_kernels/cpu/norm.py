@@ -16,11 +16,10 @@ from .. import empty
 from .channels import moments_about, pull_about, scale_about, slopes_about, sum_about
 from .jit import jit
 from .jobs import call_helpers
-from .share import BLOCK, inner, share
+from .share import BLOCK, SUM, inner, share
 from .simd import next_task, vector_width
 
 Array = np.ndarray
-SUM = {"reassoc", "contract"}  # lets a sum be split over vector lanes; NaN and inf stay right
 # Fused, h = gy · weight would be rounded in its average only, and h - avg h not be 0 where it is.
 DIFFERENCE = {"reassoc"}
 SHORT = 8  # numbers of an image in a channel, below which a vector is for the most part empty

@@ -22,12 +22,11 @@ from .attention import _like, _ready, _scale, _split_mask, _starts, attention_1_
 from .functions import exp, maximum
 from .jit import intrinsic, jit
 from .jobs import call_helpers
-from .share import share
+from .share import SUM, share
 from .simd import I32, I64, _Code, next_task, vector_width, widest
 
 Array = np.ndarray
 TASKS = 32  # or fewer: more of them would be fetched one after another, and write to shared lines
-SUM = {"reassoc", "contract"}  # lets a sum be split over vector lanes; NaN and inf stay right
 
 
 def attention_2_one_query(

@@ -12,6 +12,8 @@ from .threads import on_all_threads
 
 SMALL = 1 << 16  # numbers that are done with before a second thread has woken up
 BLOCK = 1 << 14  # numbers in a task: long enough to fetch it for nothing, short enough to balance
+# For fastmath: lets a sum be split over vector lanes; NaN and inf stay right
+SUM = {"reassoc", "contract"}
 # Options of what compiled code alone calls
 inner: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
