@@ -138,7 +138,8 @@ def test_a_larger_layer_agrees_with_the_direct_loops():
 
 
 # images, channels, image, rows, kernel, stride, padding, dilation, groups: batches of less than a
-# vector, of several and of a part, tiles of every height, taps beyond one block of them
+# vector, of several and of a part, tiles of every height, taps beyond one block of
+# them, channels for several tasks of a weight gradient
 BATCHES = [
     (2, 3, (6, 5), 4, (3, 2), (1, 1), (1, 0), (1, 1), 1),
     (7, 4, (5, 5), 14, (3, 3), (2, 2), (0, 3), (2, 1), 2),
@@ -146,6 +147,7 @@ BATCHES = [
     (17, 4, (7, 9), 26, (3, 3), (2, 1), (1, 2), (1, 2), 2),
     (33, 25, (8, 8), 37, (4, 4), (2, 2), (1, 1), (1, 1), 1),
     (40, 20, (8, 8), 40, (2, 1), (3, 2), (1, 0), (1, 1), 4),
+    (9, 2, (6, 6), 100, (3, 3), (1, 1), (1, 1), (1, 1), 1),
     (48, 3, (1, 1), 5, (3, 3), (2, 2), (2, 2), (1, 1), 1),
     # as many images for each of one, two or four threads as go through all stages together
     (128, 6, (6, 7), 14, (3, 2), (2, 1), (1, 2), (1, 1), 2),

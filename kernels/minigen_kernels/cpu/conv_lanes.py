@@ -29,9 +29,7 @@ Array = np.ndarray
 DEPTH_BLOCK = 384  # taps of all rows, which come from the second-level cache
 PIXEL_BLOCK = 4  # pixels of a task: what is read of A is used by all of them
 IMAGES = 2  # vectors of images that go through all stages together: as many as the tile is wide
-PIXELS = 4  # of a weight gradient, whose sum stays in registers
 TAP_BLOCK = 256  # taps of a task that turns the sums of a weight gradient
-ROW_BLOCK = 4  # tiles in a task of a weight gradient: they use the same numbers of gy
 
 
 def conv2d_3_lanes(
@@ -87,9 +85,9 @@ def conv2d_weight_3_lanes(
         return gw
     width = vector_width()
     settings = tuple(stride), tuple(padding), tuple(dilation)
-    plan = weight_plan(x.shape, shape, gy.shape, *settings, width, x.itemsize)
+    plan = weight_plan(x.shape, shape, gy.shape, *settings, width, x.itemsize, get_threads())
     planes, flat = _planes(x, plan.source, width), np.ascontiguousarray(gy).reshape(-1)
-    n, groups, rows, padded, depth, pixels, _ = plan.sizes.tolist()
+    n, groups, rows, padded, depth, pixels = plan.sizes[:6].tolist()
     turned = _finite(pixels * n * groups * padded, x.dtype, padded != rows)
     share(_turn_cotangent, flat.size, width, flat, turned, *plan.lines, plan.sizes)
     sums = np.zeros(groups * depth * padded, x.dtype)
@@ -325,28 +323,28 @@ def _turn_cotangent(counters, width, gy, turned, rows, columns, sizes):
 
 @jit(nogil=True)
 def _sum_over_images(counters, width, planes, turned, sums, base, offset, cuts, sizes):
-    """A task: some tiles of taps and one or two vectors of output channels, over all pixels."""
+    """A task: some tiles of taps and of output channels, over all pixels."""
     call_helpers(counters)
     images, groups, padded, depth = sizes[0], sizes[1], sizes[3], sizes[4]
+    high, across, together = sizes[7], sizes[8], sizes[9]
     lanes = len(width) * 8 // sums.itemsize
-    columns = (padded + 2 * lanes - 1) // (2 * lanes)
-    blocks = (len(cuts) + ROW_BLOCK - 1) // ROW_BLOCK
+    wide = across * 2 * lanes
+    columns, blocks = (padded + wide - 1) // wide, (len(cuts) + high - 1) // high
     channels = (planes.size // sizes[6]) // groups
     task = next_task(counters, 0)
     while task < groups * columns * blocks:
-        g, o = task // (columns * blocks), task // blocks % columns * 2 * lanes
-        from_ = task % blocks * ROW_BLOCK
-        two = o + 2 * lanes <= padded
-        at = g * channels * sizes[6]
-        for p in range(0, sizes[5], PIXELS):
-            pixels = min(PIXELS, sizes[5] - p)
-            b_at = (p * images * groups + g) * padded + o
-            for t in range(from_, min(len(cuts), from_ + ROW_BLOCK)):
-                r, which = cuts[t, 0], cuts[t, 1]
-                sum_tile(
-                    which, two, width, pixels, images, planes, at, base, p, offset, r,
-                    turned, b_at, groups * padded, sums, (g * depth + r) * padded + o, padded,
-                )  # fmt: skip
+        g, from_ = task // (columns * blocks), task // blocks % columns * wide
+        at, first = g * channels * sizes[6], task % blocks * high
+        for p in range(0, sizes[5], together):
+            pixels, row = min(together, sizes[5] - p), (p * images * groups + g) * padded
+            for o in range(from_, min(padded, from_ + wide), 2 * lanes):
+                for t in range(first, min(len(cuts), first + high)):
+                    r, which = cuts[t, 0], cuts[t, 1]
+                    sum_tile(
+                        which, o + 2 * lanes <= padded, width, pixels, images, planes, at, base, p,
+                        offset, r, turned, row + o, groups * padded,
+                        sums, (g * depth + r) * padded + o, padded,
+                    )  # fmt: skip
         task = next_task(counters, 0)
 
 

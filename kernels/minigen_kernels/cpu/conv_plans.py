@@ -13,10 +13,14 @@ import itertools
 import numpy as np
 
 from .contract import steps
-from .lanes import heights
+from .lanes import VECTORS, heights
+from .panels import task_shape
 from .simd import Width
 
 Array = np.ndarray
+IMAGES = 256  # of some pixels together, which a weight gradient's tile sums: 32 KiB of gy
+# What costs a weight gradient as much as so many tiles: to bring numbers of x and of gy from memory.
+READ_X, READ_GY = 0.2, 1.8
 Pair = tuple[int, int]
 
 
@@ -133,12 +137,17 @@ def _plan(source, taps, row, groups, shape, group_step, width) -> Plan:
 
 
 @functools.lru_cache(maxsize=64)
-def weight_plan(x_shape, w_shape, y_shape, stride, padding, dilation, width, itemsize) -> Plan:
+def weight_plan(
+    x_shape, w_shape, y_shape, stride, padding, dilation, width, itemsize, threads
+) -> Plan:
     lanes = len(width) * 8 // itemsize
     source, taps = _forward_taps(x_shape, w_shape, y_shape, stride, padding, dilation, lanes)
     n, groups, pixels, depth = y_shape[0], x_shape[1] // w_shape[1], len(taps[0]), taps[3].size
     rows = w_shape[0] // groups
     padded = -(-rows // lanes) * lanes
-    sizes = np.array([n, groups, rows, padded, depth, pixels, source.sizes[2]])
+    cuts, columns = _cuts(depth, width), -(-padded // (VECTORS * lanes))
+    block = task_shape(groups, len(cuts), columns, READ_X, READ_GY, threads)
+    together = max(1, IMAGES // n)
+    sizes = np.array([n, groups, rows, padded, depth, pixels, source.sizes[2], *block, together])
     lines = steps(rows, pixels), steps(pixels, n * groups * padded)
-    return Plan(source, taps, _cuts(depth, width), steps(rows, depth), lines, sizes)
+    return Plan(source, taps, cuts, steps(rows, depth), lines, sizes)

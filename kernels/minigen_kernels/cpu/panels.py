@@ -129,7 +129,7 @@ def _layout(
     scattered = row_of_b >= FAR or not aligned or row_of_b % CACHE_LINE
     pack_b = b[1] != 1 or bool(scattered) and row_panels > FEW
     packing = PACK_A if a[2] != 1 else READ_A, PACK_B * pack_b
-    row_block, column_block = _task(batches, row_panels, column_panels, *packing, threads)
+    row_block, column_block = task_shape(batches, row_panels, column_panels, *packing, threads)
     row_blocks, column_blocks = -(-row_panels // row_block), -(-column_panels // column_block)
     k_block = -(-depth // -(-depth // DEPTH_BLOCK))
     lanes = columns // VECTORS
@@ -151,7 +151,7 @@ def _layout(
     )
 
 
-def _task(
+def task_shape(
     batches: int, rows: int, columns: int, pack_a: float, pack_b: float, threads: int
 ) -> tuple[int, int]:
     """Panels of A and of B in a task: those with which all threads together are done first.

@@ -91,8 +91,15 @@ BUGS = [
     Bug(
         "weight-gradient-from-the-first-group-s-cotangent",
         LANES,
-        "b_at = (p * images * groups + g) * padded + o",
-        "b_at = p * images * groups * padded + o",
+        "pixels, row = min(together, sizes[5] - p), (p * images * groups + g) * padded",
+        "pixels, row = min(together, sizes[5] - p), p * images * groups * padded",
+        (CONV + " -k across_the_lanes",),
+    ),
+    Bug(
+        "channels-of-a-later-task-summed-twice",
+        LANES,
+        "for o in range(from_, min(padded, from_ + wide), 2 * lanes):",
+        "for o in range(from_, padded, 2 * lanes):",
         (CONV + " -k across_the_lanes",),
     ),
     Bug(
@@ -231,8 +238,8 @@ BUGS = [
     Bug(
         "last-pixels-missing-from-a-weight-gradient",
         LANES,
-        "for p in range(0, sizes[5], PIXELS):",
-        "for p in range(0, sizes[5] - PIXELS + 1, PIXELS):",
+        "for p in range(0, sizes[5], together):",
+        "for p in range(0, sizes[5] - together + 1, together):",
         (CONV + " -k across_the_lanes",),
     ),
     Bug(
