@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from minigen_kernels import backend_of, reference, use
-from minigen_kernels.cpu import LADDERS, conv, conv_choice, conv_lanes, threads
+from minigen_kernels.cpu import LADDERS, conv, conv_choice, conv_lanes, conv_rows, threads
 from minigen_kernels.geometry import conv_size
 
 from minigen.testing.strategies import laid_out, sizes
@@ -19,7 +19,7 @@ X = np.empty(0)
 @pytest.fixture(autouse=True)
 def garbage(monkeypatch):
     """New arrays are full of NaN, so that a pixel that nobody writes shows."""
-    for module in (conv, conv_lanes):
+    for module in (conv, conv_lanes, conv_rows):
         monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
 
 
@@ -151,13 +151,19 @@ BATCHES = [
     (48, 3, (1, 1), 5, (3, 3), (2, 2), (2, 2), (1, 1), 1),
     # as many images for each of one, two or four threads as go through all stages together
     (128, 6, (6, 7), 14, (3, 2), (2, 1), (1, 2), (1, 1), 2),
+    # lines of several vectors, of a part of one; several images and a few lines in a task
+    (3, 4, (9, 37), 13, (3, 2), (1, 1), (1, 0), (1, 1), 1),
+    (2, 6, (8, 40), 26, (3, 3), (1, 1), (1, 2), (1, 2), 2),
+    (1, 3, (20, 70), 5, (4, 4), (2, 2), (1, 1), (1, 1), 1),
+    (9, 2, (33, 15), 9, (2, 2), (2, 3), (0, 2), (1, 1), 1),
+    (2, 110, (4, 17), 3, (2, 2), (1, 1), (1, 1), (1, 1), 1),
 ]
 
 
 @pytest.mark.parametrize("case", BATCHES)
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("rung", [2, 3])
-def test_a_batch_across_the_lanes(rung, dtype, case):
+@pytest.mark.parametrize("rung", [2, 3, 4], ids=("patches", "lanes", "rows"))
+def test_larger_shapes_agree_with_the_direct_loops(rung, dtype, case):
     n, channels, image, rows, kernel, stride, padding, dilation, groups = case
     rng = np.random.default_rng(n)
     x = rng.standard_normal((n, channels, *image)).astype(dtype)
@@ -177,6 +183,23 @@ def test_a_batch_across_the_lanes(rung, dtype, case):
         close(a, e, max(many, w[0].size), f"{name} of {case}")
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", [case for case in BATCHES if case[5] == (1, 1)])
+def test_a_transposed_convolution_of_rows(case, dtype):
+    n, channels, image, rows, kernel, _, padding, dilation, groups = case
+    padding = tuple(min(p, d * (k - 1)) for p, d, k in zip(padding, dilation, kernel, strict=True))
+    size = [conv_size(*s) for s in zip(image, kernel, (1, 1), padding, dilation, strict=True)]
+    rng = np.random.default_rng(n)
+    w = rng.standard_normal((rows, channels // groups, *kernel)).astype(dtype)
+    y = rng.standard_normal((n, rows, *size)).astype(dtype)
+    b = rng.standard_normal(channels).astype(dtype)
+    shape = n, channels, *image
+    found = conv_rows.conv_transpose2d_of_rows(y, w, b, shape, padding, dilation)
+    settings = dict(padding=padding, dilation=dilation, groups=groups)
+    expected = conv.conv_transpose2d_1_direct(y, w, b, **settings)
+    close(found, expected, rows * w[0, 0].size, f"{case}")
+
+
 @pytest.mark.parametrize("n", [48, 64])  # all threads in each stage; or each with its images
 def test_same_bits_whatever_the_number_of_threads(n):
     rng = np.random.default_rng(n)
@@ -189,31 +212,47 @@ def test_same_bits_whatever_the_number_of_threads(n):
             threads.set_threads(count)
             y = conv_lanes.conv2d_3_lanes(x, w, **settings)
             gx = conv_lanes.conv_transpose2d_3_lanes(y, w, **settings)
-            found.append((y, gx, conv_lanes.conv2d_weight_3_lanes(x, y, (3, 3), **settings)))
+            gw = conv_lanes.conv2d_weight_3_lanes(x, y, (3, 3), **settings)
+            by_rows = conv_rows.conv2d_4_rows(x, w, **settings)
+            gw_by_rows = conv_rows.conv2d_weight_4_rows(x, y, (3, 3), **settings)
+            found.append((y, gx, gw, by_rows, gw_by_rows))
     finally:
         threads.set_threads(before)
     for a, b in zip(found[0], found[-1], strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_last_rung_takes_lanes_for_batches_and_patches_for_a_few_images(monkeypatch):
+@pytest.mark.parametrize(
+    "n, image, stride, rows, kinds",
+    [
+        (1, 14, 2, 64, ["2_patches"] * 3),  # a few images
+        (64, 8, 2, 32, ["3_lanes"] * 3),  # a batch
+        (64, 32, 1, 64, ["4_rows", "of_rows", "3_lanes"]),  # lines as long as vectors
+        (64, 32, 2, 32, ["4_rows", "3_lanes", "4_rows"]),  # and few taps
+    ],
+)
+def test_the_last_rung_takes_what_suits(monkeypatch, n, image, stride, rows, kinds):
     taken = []
-    for kind in ("2_patches", "3_lanes"):
+    for kind in ("2_patches", "3_lanes", "4_rows", "of_rows"):
         for name in ("conv2d", "conv_transpose2d", "conv2d_weight"):
-            kernel = getattr(conv_choice, f"{name}_{kind}")
+            kernel = getattr(conv_choice, f"{name}_{kind}", None)
+            if kernel is None:
+                continue
 
             def spy(*args, kernel=kernel, kind=kind):
                 taken.append(kind)
                 return kernel(*args)
 
             monkeypatch.setattr(conv_choice, f"{name}_{kind}", spy)
-    for n in (1, 64):
-        x, w = np.ones((n, 8, 8, 8), np.float32), np.ones((32, 8, 4, 4), np.float32)
-        settings = dict(stride=(2, 2), padding=(1, 1))
-        y = backend_of(X).conv2d(x, w, **settings)
-        backend_of(X).conv_transpose2d(y, w, **settings)
-        backend_of(X).conv2d_weight(x, y, (4, 4), **settings)
-    assert taken == ["2_patches"] * 3 + ["3_lanes"] * 3
+    monkeypatch.setattr(conv_choice, "vector_width", lambda: (0,) * 8)
+    channels, side = (1, 4) if kinds[-1] == "4_rows" else (32, 3 if stride == 1 else 4)
+    x = np.ones((n, channels, image, image), np.float32)
+    w = np.ones((rows, channels, side, side), np.float32)
+    settings = dict(stride=(stride, stride), padding=(1, 1))
+    y = backend_of(X).conv2d(x, w, **settings)
+    backend_of(X).conv_transpose2d(y, w, **settings)
+    backend_of(X).conv2d_weight(x, y, (side, side), **settings)
+    assert taken == kinds
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -249,10 +288,11 @@ def test_same_bits_in_another_process():
     )
 
 
-@pytest.mark.parametrize("rung", range(5))
+@pytest.mark.parametrize("rung", range(6))
 def test_errors_say_what_does_not_fit(rung):
     conv2d, transpose, weight = (
-        LADDERS[name][rung] for name in ("conv2d", "conv_transpose2d", "conv2d_weight")
+        LADDERS[name][min(rung, len(LADDERS[name]) - 1)]
+        for name in ("conv2d", "conv_transpose2d", "conv2d_weight")
     )
     x, w = np.ones((1, 2, 3, 3)), np.ones((4, 2, 5, 5))
     with pytest.raises(ValueError, match=r"output would be -1 x -1 pixels: the kernel \(5, 5\)"):

@@ -12,6 +12,7 @@ from . import (
     conv,
     conv_choice,
     conv_lanes,
+    conv_rows,
     deposit,
     elementwise,
     gemm,
@@ -30,7 +31,8 @@ LADDERS = {
         conv.conv2d_1_direct,
         conv.conv2d_2_patches,
         conv_lanes.conv2d_3_lanes,
-        conv_choice.conv2d_4_chosen,
+        conv_rows.conv2d_4_rows,
+        conv_choice.conv2d_5_chosen,
     ),
     "conv_transpose2d": (
         reference.conv_transpose2d,
@@ -44,7 +46,8 @@ LADDERS = {
         conv.conv2d_weight_1_direct,
         conv.conv2d_weight_2_patches,
         conv_lanes.conv2d_weight_3_lanes,
-        conv_choice.conv2d_weight_4_chosen,
+        conv_rows.conv2d_weight_4_rows,
+        conv_choice.conv2d_weight_5_chosen,
     ),
     "attention": (
         reference.attention,

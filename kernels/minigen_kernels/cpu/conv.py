@@ -4,7 +4,8 @@
   rung 1  …_1_direct         the same loops, compiled; each output element has one owner
   rung 2  …_2_patches        a matrix product of patches, by the register tile: contract.py
   rung 3  …_3_lanes          the batch across the vector lanes: conv_lanes.py
-  rung 4  …_4_chosen         rung 2 or 3, whichever suits the shape: conv_choice.py
+  rung 4  …_4_rows           the pixels of a row across the lanes: conv_rows.py
+  last    …_chosen           the one of these that suits the shape: conv_choice.py
 
 conv2d and conv2d_weight multiply with the matrix of image patches, which is never stored.
 conv_transpose2d multiplies first and then adds the patches up, so that it multiplies no zeros

@@ -1,12 +1,13 @@
-"""The last rung of the convolution trio: one product, patches or lanes, as suits a shape best.
+"""The last rung of the convolution trio: one product, patches, lanes or rows, as suits a shape.
 
 Where the kernel is as large as the image, there is one pixel and all is a product of two matrices;
 where it is one pixel large and steps by one, each image is a matrix that the weights multiply.
 
 Lanes waste what a batch leaves of its last vector, and multiply zeros where a kernel reaches far
-beyond a small image; patches must gather their matrix, which is dear unless many rows use it. The
-costs are counted in vectors of multiply-adds; the weights of the other moves were fitted to timings
-on one CPU with AVX-512. The choice depends on shapes and vector width alone, so results do too.
+beyond a small image; rows waste what a line of pixels leaves of its last vector; patches must
+gather their matrix, which is dear unless many rows use it. The costs are counted in vectors of
+multiply-adds; the weights of the other moves were fitted to timings on one CPU with AVX-512. The
+choice depends on shapes and vector width alone, so results do too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from .. import geometry
 from .conv import conv2d_2_patches, conv2d_weight_2_patches, conv_transpose2d_2_patches
 from .conv_lanes import conv2d_3_lanes, conv2d_weight_3_lanes, conv_transpose2d_3_lanes
+from .conv_rows import conv2d_4_rows, conv2d_weight_4_rows, conv_transpose2d_of_rows
 from .gemm import gemm_3_vectors
 from .jit import jit
 from .jobs import call_helpers
@@ -26,10 +28,13 @@ from .share import BLOCK, share
 from .simd import next_task, tile_shape, vector_width
 
 Array = np.ndarray
-GATHER, COPY, ADD, TURN = 50, 16, 16, 24  # a vector gathered, copied, added elsewhere, transposed
+# A vector gathered, copied, added elsewhere, transposed, copied into a border
+GATHER, COPY, ADD, TURN, SPREAD = 50, 16, 16, 24, 24
+ALONE = 0.6  # what a vector costs more if its tile is one vector wide
+DOT = 1.2  # a vector of multiply-adds of which both factors are vectors
 
 
-def conv2d_4_chosen(
+def conv2d_5_chosen(
     x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
 ) -> Array:
     """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]"""
@@ -40,8 +45,8 @@ def conv2d_4_chosen(
         y = gemm_3_vectors(_flat(w), _images(x)).reshape(shape)
         return y if bias is None else _add_bias(y, bias)
     tile = tile_shape(vector_width(), x.dtype)
-    lanes = _forward_by_lanes(x.shape, w.shape, shape, groups, stride[1], tile)
-    kernel = conv2d_3_lanes if lanes else conv2d_2_patches
+    costs = _forward_costs(x.shape, w.shape, shape, groups, stride[1], tile)
+    kernel = (conv2d_2_patches, conv2d_3_lanes, conv2d_4_rows)[costs.index(min(costs))]
     return kernel(x, w, bias, stride, padding, dilation, groups)
 
 
@@ -59,12 +64,16 @@ def conv_transpose2d_4_chosen(
         x = gemm_3_vectors(_flat(w), _images(y), transpose_a=True).reshape(shape)
         return x if bias is None else _add_bias(x, bias)
     tile = tile_shape(vector_width(), y.dtype)
-    lanes = _transposed_by_lanes(y.shape, w.shape, shape, groups, math.prod(stride), tile)
-    kernel = conv_transpose2d_3_lanes if lanes else conv_transpose2d_2_patches
+    costs = _transposed_costs(y.shape, w.shape, shape, groups, math.prod(stride), tile)
+    within = all(p <= d * (k - 1) for p, d, k in zip(padding, dilation, w.shape[2:], strict=True))
+    plain = (*stride, *output_padding) == (1, 1, 0, 0) and within and y.size * w.size > 0
+    if plain and costs[2] == min(costs):
+        return conv_transpose2d_of_rows(y, w, bias, shape, padding, dilation)
+    kernel = conv_transpose2d_2_patches if costs[0] < costs[1] else conv_transpose2d_3_lanes
     return kernel(y, w, bias, stride, padding, output_padding, dilation, groups)
 
 
-def conv2d_weight_4_chosen(
+def conv2d_weight_5_chosen(
     x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
 ) -> Array:
     """gw[o,c,p,q] = Σ_{n,i,j} x[n,c, i·s+p·d-P, j·s+q·d-P] · gy[n,o,i,j]"""
@@ -76,10 +85,15 @@ def conv2d_weight_4_chosen(
     if _pointwise(shape, stride, padding, groups):
         each = gemm_3_vectors(_images(gy), _images(x), transpose_b=True)
         return each.sum(0).reshape(shape)
-    lanes = tile_shape(vector_width(), x.dtype)[1] // 2
-    # The output channels lie across the lanes here, and half of a vector must be of use.
-    by_lanes = 2 * (shape[0] // groups) >= lanes and len(x) >= 4
-    kernel = conv2d_weight_3_lanes if by_lanes else conv2d_weight_2_patches
+    width, rows = vector_width(), shape[0] // groups
+    lanes = tile_shape(width, x.dtype)[1] // 2
+    # The output channels lie across the lanes there, and half of a vector must be of use.
+    kernel = conv2d_weight_2_patches
+    if 2 * rows >= lanes and len(x) >= lanes:
+        kernel = conv2d_weight_3_lanes
+    # Without registers for masks, a part of a vector is read number by number.
+    if len(width) > 2 and _weight_by_rows(x.shape, shape, gy.shape, stride[1], lanes):
+        kernel = conv2d_weight_4_rows
     return kernel(x, gy, kernel_size, stride, padding, dilation, groups)
 
 
@@ -124,32 +138,54 @@ def _add_to_planes(tasks, y, bias, pixels):
 
 
 @functools.lru_cache(maxsize=256)
-def _forward_by_lanes(x_shape, w_shape, y_shape, groups, step, tile) -> bool:
-    """Whether conv2d by lanes is the cheaper."""
+def _forward_costs(x_shape, w_shape, y_shape, groups, step, tile) -> tuple[float, float, float]:
+    """What conv2d costs by patches, lanes and rows."""
     n, rows, depth, pixels = x_shape[0], w_shape[0], math.prod(w_shape[1:]), math.prod(y_shape[2:])
     vectors, columns = _vectors(n, tile), _columns(y_shape, tile)
     turned = math.prod(x_shape[1:]) + math.prod(y_shape[1:])
     lanes = vectors * (rows * pixels * depth + TURN * turned)
     # Patches side by side are copied, others gathered.
     move = COPY if step == 1 and y_shape[3] >= tile[1] else GATHER
-    return lanes < columns * depth * (_rows(rows, groups, tile) + groups * move)
+    patches = columns * depth * (_rows(rows, groups, tile) + groups * move)
+    return patches, lanes, _by_rows(x_shape, y_shape, rows * depth, step, tile[1] // 2)
 
 
 @functools.lru_cache(maxsize=256)
-def _transposed_by_lanes(y_shape, w_shape, x_shape, groups, phases, tile) -> bool:
-    """Whether conv_transpose2d by lanes is the cheaper."""
+def _transposed_costs(
+    y_shape, w_shape, x_shape, groups, phases, tile
+) -> tuple[float, float, float]:
+    """What conv_transpose2d costs by patches, lanes and, at a stride of 1, rows."""
     n, rows, pixels = y_shape[0], x_shape[1], math.prod(x_shape[2:])
     depth = y_shape[1] // groups * math.prod(w_shape[2:]) / phases  # taps of a phase
     turned = math.prod(y_shape[1:]) + math.prod(x_shape[1:])
     lanes = _vectors(n, tile) * (rows * pixels * depth + TURN * turned)
     products = _rows(rows * math.prod(w_shape[2:]), groups, tile) * y_shape[1] // groups
     moved = COPY * y_shape[1] + ADD * rows * math.prod(w_shape[2:])
-    return lanes < _columns(y_shape, tile) * (products + moved)
+    patches = _columns(y_shape, tile) * (products + moved)
+    return patches, lanes, _by_rows(y_shape, x_shape, rows * depth, 1, tile[1] // 2)
 
 
-def _vectors(n: int, tile: tuple[int, int]) -> int:
-    """Vectors of lanes that so many images fill or begin."""
-    return -(-n // (tile[1] // 2))
+@functools.lru_cache(maxsize=256)
+def _weight_by_rows(x_shape, w_shape, y_shape, step, lanes) -> bool:
+    """Whether conv2d_weight by rows is cheaper than by lanes: there are few taps, many pixels."""
+    rows, depth = w_shape[0], math.prod(w_shape[1:])
+    turned = math.prod(x_shape) + math.prod(y_shape)
+    by_lanes = y_shape[0] * math.prod(y_shape[2:]) * depth * -(-rows // lanes)
+    by_rows = _by_rows(x_shape, y_shape, DOT * rows * depth, step, lanes)
+    return by_rows < by_lanes + TURN * turned / lanes
+
+
+def _by_rows(x_shape, y_shape, each: float, step: int, lanes: int) -> float:
+    """`each` for the vectors that cover the lines of y, and x once into its border."""
+    n, _, height, wide = y_shape
+    pairs = -(-height * -(-wide // lanes) // 2)
+    return n * pairs * 2 * each + SPREAD * step * math.prod(x_shape) / lanes
+
+
+def _vectors(n: int, tile: tuple[int, int]) -> float:
+    """Vectors of lanes that so many images fill or begin; what is left of a pair costs more."""
+    vectors = -(-n // (tile[1] // 2))
+    return vectors + ALONE * (vectors % 2)
 
 
 def _columns(shape: tuple[int, ...], tile: tuple[int, int]) -> int:

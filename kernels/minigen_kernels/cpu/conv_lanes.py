@@ -113,7 +113,7 @@ def _multiply(
     plan = plan_of(together if apart else len(x))
     base, phase, first, offset, weight = plan.taps
     packed, sizes = empty(w.size, x.dtype), plan.sizes
-    share(_pack, w.size, flat, packed, plan.row, weight, first, plan.cuts, sizes)
+    share(pack_weights, w.size, flat, packed, plan.row, weight, first, plan.cuts, sizes)
     start = np.zeros(y.shape[1], x.dtype) if bias is None else np.ascontiguousarray(bias)
     tables = base, phase, first, offset, plan.cuts, sizes
     work = y.size * offset.size // (first.size - 1)
@@ -203,7 +203,7 @@ def _to_images(counters, width, out, y, pixels, images, channels):
 
 
 @jit(nogil=True)
-def _pack(counters, w, packed, row, weight, first, cuts, sizes):
+def pack_weights(counters, w, packed, row, weight, first, cuts, sizes):
     """A task: the weights of one tile of rows, tap after tap, for all phases of one group."""
     call_helpers(counters)
     groups, rows, depth = sizes[0], sizes[1], sizes[2]

@@ -18,8 +18,8 @@ from .panels import task_shape
 from .simd import Width
 
 Array = np.ndarray
-IMAGES = 256  # of some pixels together, which a weight gradient's tile sums: 32 KiB of gy
-# What costs a weight gradient as much as so many tiles: to bring numbers of x and of gy from memory.
+IMAGES = 512  # of some pixels together, which a weight gradient's tile sums: 64 KiB of gy
+# What costs a weight gradient as much as so many tiles: to bring x and gy from memory.
 READ_X, READ_GY = 0.2, 1.8
 Pair = tuple[int, int]
 
@@ -49,7 +49,7 @@ class Plan:
     sizes: Array  # what else the compiled code asks for
 
 
-def _cuts(rows: int, width: Width) -> Array:
+def cuts_of(rows: int, width: Width) -> Array:
     """Tiles as tall as heights() has them, until all rows are covered: (tiles, 2)."""
     cuts, at = [], 0
     for which, height in enumerate(heights(len(width))):
@@ -133,7 +133,7 @@ def _plan(source, taps, row, groups, shape, group_step, width) -> Plan:
     in_group = int(source.sizes[0]) // groups * int(source.sizes[2])
     sizes = np.array([groups, row.size, taps[3].size, pixels, lanes, in_group, group_step])
     lines = steps(pixels, lanes), steps(shape[0], shape[1] * pixels)
-    return Plan(source, taps, _cuts(row.size, width), row, lines, sizes)
+    return Plan(source, taps, cuts_of(row.size, width), row, lines, sizes)
 
 
 @functools.lru_cache(maxsize=64)
@@ -145,7 +145,7 @@ def weight_plan(
     n, groups, pixels, depth = y_shape[0], x_shape[1] // w_shape[1], len(taps[0]), taps[3].size
     rows = w_shape[0] // groups
     padded = -(-rows // lanes) * lanes
-    cuts, columns = _cuts(depth, width), -(-padded // (VECTORS * lanes))
+    cuts, columns = cuts_of(depth, width), -(-padded // (VECTORS * lanes))
     block = task_shape(groups, len(cuts), columns, READ_X, READ_GY, threads)
     together = max(1, IMAGES // n)
     sizes = np.array([n, groups, rows, padded, depth, pixels, source.sizes[2], *block, together])

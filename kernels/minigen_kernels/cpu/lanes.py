@@ -7,6 +7,7 @@ numbers, which brings images into this order and back, and register tiles that m
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,7 @@ def _transposed(code: _Code, lines: list[Any]) -> list[Any]:
 
 def multiply_into(
     code, rows, vectors, depth, a_of, b_of, c_lines, first=None, fresh=None, ahead_of=None,
-    many=None,
+    many=None, beside=None, left=None,
 ) -> None:  # fmt: skip
     """c[r] = (fresh(r, v) if first, else c[r]) + Σ_k a(r, k) · b(k), added up in the order of k.
 
@@ -80,19 +81,22 @@ def multiply_into(
     row. Without `first`, c is always added to. c is asked for before the sum and read behind it,
     b AHEAD steps before its turn, so that nothing waits for memory. That b may lie anywhere;
     ahead_of(k) gives its address where b_of() cannot look beyond the depth. With `many`, the sum is
-    over p < many too, the outer loop, and a_of(p, r, k) and b_of(p, k) are asked.
+    over p < many too, the outer loop, and a_of(p, r, k) and b_of(p, k) are asked. The vectors of b
+    and of c lie side by side, unless `beside` says how many bytes behind the first each of them
+    does: pairs. With `left`, only so many lanes of each are read and written in c.
     """
     builder, step = code.builder, code.lanes * code.size
     name = f"llvm.fmuladd.v{code.lanes}f{code.size * 8}"  # fused where the CPU can
-    for line in c_lines:
-        for v in range(vectors):
-            code.prefetch(line, v * step)
+    of_b, of_c = zip(*(beside or [(I64(v * step),) * 2 for v in range(vectors)]), strict=True)
+    places = [builder.add(line, of_c[v]) for line in c_lines for v in range(vectors)]
+    for place in places:
+        code.prefetch(place)
 
     def body(k, sums, *p):
         b_k, soon = b_of(*p, k), (ahead_of or b_of)(*p, builder.add(k, I64(AHEAD)))
         for v in range(vectors):
-            code.prefetch(soon, v * step, write=False)
-        line = [code.load(b_k, code.vector, code.size, v * step) for v in range(vectors)]
+            code.prefetch(builder.add(soon, of_b[v]), write=False)
+        line = [code.load(builder.add(b_k, at), code.vector, code.size) for at in of_b]
         results = []
         for r in range(rows):
             a_rk = code.splat(code.load(a_of(*p, r, k), code.scalar, code.size))
@@ -110,22 +114,31 @@ def multiply_into(
             many, sums, lambda p, sums: code.loop(depth, sums, lambda k, s: body(k, s, p))
         )
 
-    def store(start) -> None:
-        for n, value in enumerate(sums):
+    def store(start, masks) -> None:
+        for n, (value, place) in enumerate(zip(sums, places, strict=True)):
             r, v = divmod(n, vectors)
-            code.store(builder.fadd(start(r, v), value), c_lines[r], v * step)
+            there = start(r, v) if start else code.load_some(place, masks and masks[v])
+            code.store_some(builder.fadd(there, value), place, masks and masks[v])
 
-    def there(r, v):
-        return code.load(c_lines[r], code.vector, code.size, v * step)
-
-    if first is None:
-        store(there)
-    else:
+    def finish(masks) -> None:
+        if first is None:
+            store(None, masks)
+            return
         with builder.if_else(first) as (then, otherwise):
             with then:
-                store(fresh)
+                store(fresh, masks)
             with otherwise:
-                store(there)
+                store(None, masks)
+
+    if left is None:
+        finish(None)
+        return
+    whole = [builder.icmp_signed("==", count, I64(code.lanes)) for count in left]
+    with builder.if_else(functools.reduce(builder.and_, whole)) as (then, otherwise):
+        with then:
+            finish(None)
+        with otherwise:
+            finish([code.lanes_below(count) for count in left])
 
 
 def _tap_tile(which: int, vectors: int) -> Callable[..., Any]:

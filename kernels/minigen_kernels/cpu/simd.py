@@ -91,6 +91,29 @@ class _Code:
         pointer = self.builder.inttoptr(at, value.type.as_pointer())
         self.builder.store(value, pointer, align=self.size)
 
+    def lanes_below(self, count: Any) -> Any:
+        """Of each lane, whether its number is below this one."""
+        numbers = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", numbers, self.splat(self.builder.trunc(count, I32)))
+
+    def load_some(self, address: Any, mask: Any = None) -> Any:
+        """The vector at the address; with a mask, 0 and no look at memory in lanes without it."""
+        if mask is None:
+            return self.load(address, self.vector, self.size)
+        pointer = self.builder.inttoptr(address, self.vector.as_pointer())
+        nothing = ir.Constant(self.vector, [0.0] * self.lanes)
+        name = f"llvm.masked.load.v{self.lanes}f{self.size * 8}.p0"
+        return self.call(name, self.vector, [pointer, I32(self.size), mask, nothing])
+
+    def store_some(self, value: Any, address: Any, mask: Any = None) -> None:
+        """Store a vector; with a mask, only the lanes that have it."""
+        if mask is None:
+            self.store(value, address)
+            return
+        pointer = self.builder.inttoptr(address, self.vector.as_pointer())
+        name = f"llvm.masked.store.v{self.lanes}f{self.size * 8}.p0"
+        self.call(name, ir.VoidType(), [value, pointer, I32(self.size), mask])
+
     def prefetch(self, address: Any, offset: int = 0, write: bool = True) -> None:
         """Ask for the cache line `offset` bytes behind the address: it will be used soon."""
         module, byte = self.builder.module, ir.IntType(8).as_pointer()

@@ -8,6 +8,8 @@ from . import gradients
 FILE = "kernels/minigen_kernels/cpu/conv.py"
 LANES = "kernels/minigen_kernels/cpu/conv_lanes.py"
 PLANS = "kernels/minigen_kernels/cpu/conv_plans.py"
+ROWS = "kernels/minigen_kernels/cpu/conv_rows.py"
+ROW_TILES = "kernels/minigen_kernels/cpu/row_tiles.py"
 CHOICE = "kernels/minigen_kernels/cpu/conv_choice.py"
 TILES = "kernels/minigen_kernels/cpu/lanes.py"
 JOBS = "kernels/minigen_kernels/cpu/jobs.py"
@@ -65,56 +67,56 @@ BUGS = [
         LANES,
         "    for i in range(0, n, lanes):\n",
         "    for i in range(0, n - lanes + 1, lanes):\n",
-        (CONV + " -k across_the_lanes",),
+        (CONV + " -k 'larger_shapes and lanes'",),
     ),
     Bug(
         "border-of-ones",
         LANES,
         "planes[start : start + sizes[3]] = 0",
         "planes[start : start + sizes[3]] = 1",
-        (CONV + " -k across_the_lanes",),
+        (CONV + " -k 'larger_shapes and lanes'",),
     ),
     Bug(
         "every-block-of-taps-begins-anew",
         LANES,
         "offset, k0 + k, out, c_at + i * c_row + n, c_row, bias, bias_at + i, k == 0,",
         "offset, k0 + k, out, c_at + i * c_row + n, c_row, bias, bias_at + i, True,",
-        (CONV + " -k across_the_lanes",),
+        (CONV + " -k 'larger_shapes and lanes'",),
     ),
     Bug(
         "bias-of-the-first-group-for-all",
         LANES,
         "g * rows, (g * rows * pixels + p) * images, pixels * images,",
         "0, (g * rows * pixels + p) * images, pixels * images,",
-        (CONV + " -k across_the_lanes",),
+        (CONV + " -k 'larger_shapes and lanes'",),
     ),
     Bug(
         "weight-gradient-from-the-first-group-s-cotangent",
         LANES,
         "pixels, row = min(together, sizes[5] - p), (p * images * groups + g) * padded",
         "pixels, row = min(together, sizes[5] - p), p * images * groups * padded",
-        (CONV + " -k across_the_lanes",),
+        (CONV + " -k 'larger_shapes and lanes'",),
     ),
     Bug(
         "channels-of-a-later-task-summed-twice",
         LANES,
         "for o in range(from_, min(padded, from_ + wide), 2 * lanes):",
         "for o in range(from_, padded, 2 * lanes):",
-        (CONV + " -k across_the_lanes",),
+        (CONV + " -k 'larger_shapes and lanes'",),
     ),
     Bug(
         "phases-that-forget-the-dilation",
         PLANS,
         "p = [p for p in range(kh) if p * dilation[0] % stride[0] == r0]",
         "p = [p for p in range(kh) if p % stride[0] == r0]",
-        (CONV + " -k across_the_lanes",),
+        (CONV + " -k 'larger_shapes and lanes'",),
     ),
     Bug(
         "taps-of-a-phase-one-column-off",
         PLANS,
         "back = (i * dilation[0] // stride[0], j * dilation[1] // stride[1])",
         "back = (i * dilation[0] // stride[0], j // stride[1])",
-        (CONV + " -k across_the_lanes",),
+        (CONV + " -k 'larger_shapes and lanes'",),
     ),
     Bug(
         "blocks-of-32-rows-without-their-tail",
@@ -212,7 +214,7 @@ BUGS = [
         LANES,
         "sizes, c, task * n * of_x)",
         "sizes, c, 0)",
-        (CONV + " -k across_the_lanes",),
+        (CONV + " -k 'larger_shapes and lanes'",),
     ),
     Bug(
         "pointwise-although-the-stride-skips-pixels",
@@ -233,14 +235,14 @@ BUGS = [
         TILES,
         "row = builder.add(builder.mul(p, depth), k)",
         "row = k",
-        (CONV + " -k across_the_lanes",),
+        (CONV + " -k 'larger_shapes and lanes'",),
     ),
     Bug(
         "last-pixels-missing-from-a-weight-gradient",
         LANES,
         "for p in range(0, sizes[5], together):",
         "for p in range(0, sizes[5] - together + 1, together):",
-        (CONV + " -k across_the_lanes",),
+        (CONV + " -k 'larger_shapes and lanes'",),
     ),
     Bug(
         "last-block-of-rows-never-multiplied",
@@ -269,5 +271,68 @@ BUGS = [
         "failed |= board[FAILED]",
         "failed |= 0 * board[FAILED]",
         ("tests/kernels/test_threads.py -k failure",),
+    ),
+    Bug(
+        "last-pixel-of-a-line-left-out",
+        ROWS,
+        "left_next = min(lanes, wide - j)",
+        "left_next = min(lanes, wide - j - 1)",
+        (CONV + " -k 'larger_shapes and rows'",),
+    ),
+    Bug(
+        "second-vector-of-a-tile-at-the-first-one-s-pixels",
+        ROW_TILES,
+        "(builder.mul(b_next, size), builder.mul(c_next, size))",
+        "(builder.mul(c_next, size), builder.mul(c_next, size))",
+        (CONV + " -k 'larger_shapes and rows'",),
+    ),
+    Bug(
+        "last-lines-of-a-task-without-their-neighbours",
+        ROWS,
+        "(to - 1) * sizes[S0] + sizes[REACH], sizes)",
+        "(to - 1) * sizes[S0] + 1, sizes)",
+        (CONV + " -k 'larger_shapes and rows'",),
+    ),
+    Bug(
+        "columns-of-the-wrong-phase",
+        ROWS,
+        "offset = ((c * phases + q % phases) * plane[0] + p) * line + q // phases",
+        "offset = ((c * phases + q // phases) * plane[0] + p) * line + q % phases",
+        (CONV + " -k 'larger_shapes and rows'",),
+    ),
+    Bug(
+        "taps-of-a-transposed-row-forwards",
+        ROWS,
+        "taps = [steps(w_shape[2 + a], dilation[a])[::-1] for a in (0, 1)]",
+        "taps = [steps(w_shape[2 + a], dilation[a]) for a in (0, 1)]",
+        (CONV + " -k transposed_convolution_of_rows",),
+    ),
+    Bug(
+        "every-block-of-taps-of-a-row-begins-anew",
+        ROWS,
+        "c_next, pixels, left, left_next, bias, o, k == 0,",
+        "c_next, pixels, left, left_next, bias, o, k >= 0,",
+        (CONV + " -k 'larger_shapes and rows'",),
+    ),
+    Bug(
+        "border-of-old-memory",
+        ROWS,
+        "    mine[:] = 0\n    parts",
+        "    parts",
+        (CONV + " -k 'larger_shapes and rows'",),
+    ),
+    Bug(
+        "weight-gradient-of-rows-with-the-lanes-beyond-a-line",
+        ROW_TILES,
+        "mask = code.lanes_below(builder.sub(wide, j))",
+        "mask = code.lanes_below(builder.add(wide, j))",
+        (CONV + " -k 'larger_shapes and rows'",),
+    ),
+    Bug(
+        "weight-gradient-of-rows-from-the-first-images",
+        ROWS,
+        "planes, n * sizes[NUMBERS] + g * in_group, sizes[NUMBERS],",
+        "planes, g * in_group, sizes[NUMBERS],",
+        (CONV + " -k 'larger_shapes and rows'",),
     ),
 ]
