@@ -1,15 +1,21 @@
 """The child process that judges one exercise: memory and time are limited, the verdict is a file.
 
-    python -m minigen.lesson.judge LESSON EXERCISE FILE VERDICT SECONDS MEGABYTES
+    python -m minigen.lesson.judge LESSON EXERCISE COPY FILE VERDICT SECONDS MEGABYTES
+
+COPY is what is judged, and what the code takes for its own file; FILE, the learner's, is what the
+verdict and tracebacks name.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import errno
 import faulthandler
 import json
+import linecache
 import math
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -23,18 +29,26 @@ WRITTEN = 16  # MB that one file may grow to, what is printed included
 
 
 def main() -> None:
-    lesson_path, id, file, verdict, seconds, megabytes = sys.argv[1:]
+    lesson_path, id, copy, file, verdict, seconds, megabytes = sys.argv[1:]
     lesson = source.read(Path(lesson_path))
-    namespace = given(lesson, lesson.exercises[id][0])
+    namespace = {**given(lesson, lesson.exercises[id][0]), "__file__": copy}
     from . import check  # noqa: F401  before the limits: it imports much
 
-    text = Path(file).read_text(encoding="utf-8")
+    text = Path(copy).read_text(encoding="utf-8")
+    # So that lines are quoted as they were judged, whatever the learner has saved since.
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    sys.argv, mine = [copy], os.getpid()
     limit_memory(int(megabytes))
     limit_files()
-    with open(verdict + ".trace", "w") as trace:  # open to the end: who runs out of time writes it
+    with open(Path(verdict).with_name("trace.txt"), "w") as trace:  # who runs out of time writes it
         limit_time(float(seconds), trace)
         kind, message = judged(lesson, id, text, file, namespace, int(megabytes))
-    Path(verdict).write_text(json.dumps({"kind": kind, "message": message}), encoding="utf-8")
+    if os.getpid() == mine:  # and not a copy of this process that the code has made
+        Path(verdict).write_text(json.dumps({"kind": kind, "message": message}), encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(0)  # threads that the code has left behind do not hold the process
 
 
 def judged(
@@ -43,9 +57,16 @@ def judged(
     """(kind, message) of the verdict on this text: what it raises, put in words."""
     from . import check as judgements
 
-    _, check = lesson.exercises[id]
+    cell, check = lesson.exercises[id]
+    wanted = defined(cell)
+    for name in wanted:  # an empty file must not be judged by minigen's own
+        namespace.pop(name, None)
     try:
         exec(compile(text, file, "exec"), namespace)
+        missing = [name for name in wanted if name not in namespace]
+        if missing:
+            return "broken", (f"the file defines no {missing[0]}: it is what the check calls "
+                              "(a file that is removed is made again by minigen lesson start)")
         namespace["__name__"] = "__main__"
         padded = "\n" * (check.line - 1) + check.source
         exec(compile(padded, str(lesson.path), "exec"), namespace)
@@ -71,6 +92,14 @@ def judged(
                                + place(file))
         return "broken", told(error, file)
     return "passed", ""
+
+
+def defined(cell: source.Cell) -> list[str]:
+    """The functions and classes that the learner's file must define."""
+    if "bug" in cell.attributes:
+        return [cell.attributes["of"]]
+    return [node.name for node in ast.parse(cell.source).body
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)]
 
 
 def given(lesson: source.Lesson, cell: source.Cell) -> dict[str, Any]:
