@@ -33,14 +33,18 @@ def main(argv: list[str]) -> int:
         return 0
     quick, words = "--quick" in argv, [w for w in argv if w != "--quick"]
     action, rest = (words[0], words[1:]) if words else ("list", [])
-    unknown = [w for w in words if w.startswith("-") and w not in ("--out", "--notebooks")]
+    mine = ("--out", "--notebooks") if action == "build" else ()
+    unknown = [w for w in words if w.startswith("-") and w not in mine]
     if unknown:
         raise UsageError(f'minigen lesson: unknown option "{unknown[0]}"; minigen lesson -h')
     if action not in ACTIONS:
         return _step(action, rest, quick)
     if action in ("run", "hint", "solution", "start") and len(rest) != 1:
-        what = {"run": "a lesson", "start": "a folder"}.get(action, "an exercise")
-        raise UsageError(f"minigen lesson {action}: name {what}; minigen lesson -h")
+        what = {"run": "lesson", "start": "folder"}.get(action, "exercise")
+        if rest:
+            raise UsageError(f"minigen lesson {action}: one {what}, not {len(rest)}; a name with "
+                             f"spaces is written in quotes: \"{' '.join(rest)}\"")
+        raise UsageError(f"minigen lesson {action}: which {what}? Name one; minigen lesson -h")
     if action == "list" and rest or action == "check" and len(rest) > 1:
         raise UsageError(f'minigen lesson {action}: unknown argument "{rest[-1]}"; '
                          "minigen lesson -h")
@@ -68,7 +72,8 @@ def _list() -> int:
         reads = lesson.header.read_minutes
         left += 0 if known["done"] else reads * (1 - at / len(steps))
         out(f"{lesson.number:2d}  {lesson.header.title}")
-        computes = f"{max(lesson.header.cpu_minutes, 1):g} min of CPU"
+        cpu = lesson.header.cpu_minutes
+        computes = f"{cpu:g} min of CPU" if cpu >= 1 else "under 1 min of CPU"
         out(f"    {lesson.name:<12} {reads:3g} min to read, {computes}; {state}; "
             f"exercises {passed}/{len(ids)}")
         for id in ids:
@@ -119,7 +124,7 @@ def _start(folder: str) -> int:
     from ..lesson import exercises
     from ..lesson.progress import Progress
 
-    place = exercises.require(Path(folder))
+    place = exercises.require(Path(folder), "the workspace, minigen lesson start")
     try:
         made, kept = exercises.start(place, Progress())
     except OutputError as error:
@@ -190,7 +195,7 @@ def _solution(word: str) -> int:
 
 
 def _build(words: list[str], quick: bool) -> int:
-    from ..lesson import build, course
+    from ..lesson import build, course, exercises
 
     notebooks, words = "--notebooks" in words, [w for w in words if w != "--notebooks"]
     folder = Path("lesson-pages")
@@ -199,6 +204,7 @@ def _build(words: list[str], quick: bool) -> int:
         if at + 1 >= len(words):
             raise UsageError("minigen lesson build --out: name a folder")
         folder, words = Path(words[at + 1]), words[:at] + words[at + 2 :]
+    exercises.require(folder, "the pages, --out")
     chosen = [course.find(word) for word in words] or list(course.lessons())
     pages = build.site(chosen, folder, quick=quick, notebooks=notebooks, say=out)
     out(f"{pages[0]}")

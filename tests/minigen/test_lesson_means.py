@@ -227,7 +227,11 @@ def test_a_damaged_file_is_put_aside_not_lost(progress, damage, capsys):
     progress.set_lesson("tiny", at="x")
     progress.path.write_text(damage)
     assert Progress(progress.path).lesson("tiny")["at"] == ""
-    assert progress.path.with_suffix(".broken").read_text() == damage
+    assert progress.path.with_name("lessons.broken.json").read_text() == damage
+    progress.path.write_text("again")  # what was put aside first stays
+    Progress(progress.path)
+    assert progress.path.with_name("lessons.broken.json").read_text() == damage
+    assert progress.path.with_name("lessons.broken.1.json").read_text() == "again"
     assert "damaged" in capsys.readouterr().err
 
 
@@ -280,6 +284,30 @@ def test_a_prediction_is_asked_before_its_answer_can_be_read(tiny, progress, mon
     assert "(the answer is 2. Why?)" in said and "nothing" not in said
     lines = source.shown(tiny.cell("tiny.grow"))
     assert [TINY.splitlines()[n - 1] for n, _ in lines] == [text for _, text in lines]
+
+
+def test_a_question_gives_way_to_a_command(tiny, progress, monkeypatch):
+    """Once it is asked, words that are no answer do what they do everywhere else."""
+    asked = "\n\n\n"  # run, next, and Enter would run it
+    for command, words in [("e x", "x is a list"), ("?", "begin the lesson again"),
+                           ("list", ">  2"), ("to 1", "[1/4]"), ("b", "[1/4]")]:
+        progress.forget("tiny")
+        code, said = walk(tiny, Progress(progress.path), monkeypatch, f"{asked}{command}\nq\n")
+        after = said.partition("before you run it")[2]
+        assert code == 0 and words in after and "x = [1, 2]" not in after, command
+    progress.forget("tiny")
+    _, said = walk(tiny, Progress(progress.path), monkeypatch, f"{asked}e x\n\n2\nq\n")
+    assert "you said 2: right." in said  # asked again
+    progress.forget("tiny")
+    _, said = walk(tiny, Progress(progress.path), monkeypatch, f"{asked}what\nexit\n")
+    assert "q: leave" in said and "go on with" in said
+
+
+def test_an_option_may_be_called_like_a_command(tiny, progress, monkeypatch):
+    text = TINY.replace('options=["1", "2"]', 'options=["bigger", "2"]')
+    tiny.path.write_text(text, encoding="utf-8")
+    _, said = walk(source.read(tiny.path), progress, monkeypatch, "\n\n\nb\nq\n")
+    assert "you said bigger: it is 2" in said
 
 
 def test_a_guess_may_be_short_but_not_ambiguous():
@@ -471,6 +499,12 @@ def test_lessons_keep_to_80_columns_and_ask_what_can_be_answered(lesson):
                        cell.attributes["options"]), cell.id
 
 
+@pytest.mark.parametrize("lesson", course.lessons(), ids=lambda lesson: lesson.name)
+def test_the_times_of_cells_fit_into_that_of_their_lesson(lesson):
+    times = [cell.attributes.get("minutes", 0) for cell in lesson.cells]
+    assert sum(times) <= lesson.header.cpu_minutes
+
+
 def test_lessons_are_found_by_number_and_name(tmp_path, monkeypatch):
     first = course.lessons()[0]
     assert course.find("1") is course.find("01") is course.find("gradient") is first
@@ -504,6 +538,20 @@ def test_a_cell_can_be_interrupted(tiny, tmp_path):
         began = time.monotonic()
         result = running.run(lesson.code[1], stop)
         assert result.error == "interrupted" and time.monotonic() - began < 50
+
+
+@pytest.mark.parametrize("often", [1, 2])
+def test_ctrl_c_while_earlier_cells_run_again_is_no_failure_of_theirs(tiny, tmp_path, often):
+    """Twice, too: the second ends a cell that does not listen to the first."""
+    deaf = "import signal\nsignal.signal(2, signal.SIG_IGN)\n" if often == 2 else ""
+    text = TINY.replace("x = [1]\n", f"x = [1]\nimport os, signal, time\n{deaf}"
+                        + "os.kill(os.getppid(), signal.SIGINT)\ntime.sleep(1)\n" * often
+                        + "time.sleep(60)\n")
+    tiny.path.write_text(text, encoding="utf-8")
+    lesson = source.read(tiny.path)
+    with session.Session(lesson, tmp_path) as running:
+        error = running.run(lesson.code[1]).error or ""
+    assert error.startswith("interrupted, in a cell before this one") and "failed" not in error
 
 
 def test_the_file_of_progress_is_json(progress):
