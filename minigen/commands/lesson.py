@@ -128,8 +128,9 @@ def _start(folder: str) -> int:
     try:
         made, kept = exercises.start(place, Progress())
     except OutputError as error:
-        raise OutputError(f"no workspace can be made in {place}: {error.__cause__ or error}; name "
-                          "another folder, minigen lesson start DIR") from None
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise OutputError(f"no workspace can be made in {place}: {reason}; name another folder, "
+                          "minigen lesson start DIR") from None
     out(f"{place}: {len(made)} stubs written" + (f", {len(kept)} kept as they are" if kept else ""))
     for path in made:
         out(f"  {path.relative_to(place)}")
@@ -152,10 +153,7 @@ def _check(word: str | None = None) -> int:
     folder, failed, begun = exercises.workspace(progress), 0, 0
     for lesson in course.lessons():
         for id in lesson.exercises:
-            path = exercises.file_of(lesson, id, folder)
-            if not path.exists() or path.read_text(
-                encoding="utf-8", errors="replace"
-            ) == exercises.stub_file(lesson, id):
+            if not exercises.begun(lesson, id, folder):
                 continue
             begun += 1
             verdict = exercises.judge(lesson, id, folder, progress)

@@ -17,7 +17,8 @@ from .progress import Progress
 from .source import Cell, Lesson, solution_of, stub_of
 from .trial import Verdict, judge_file
 
-__all__ = ["Verdict", "file_of", "hint", "judge", "report", "solution", "start", "workspace"]
+__all__ = ["Verdict", "begun", "file_of", "hint", "judge", "report", "solution", "start",
+           "workspace"]
 
 WIDE = 77  # columns of a comment in a stub, without its sign
 
@@ -63,6 +64,15 @@ def _here() -> Path | None:
 def file_of(lesson: Lesson, id: str, folder: Path | None) -> Path:
     """The learner's file of an exercise."""
     return (folder or Path()) / lesson.path.stem / course.stub_name(id)
+
+
+def begun(lesson: Lesson, id: str, folder: Path) -> bool:
+    """True if the learner's file is there and is no longer the stub, readable or not."""
+    path = file_of(lesson, id, folder)
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="replace") != stub_file(lesson, id)
+    except OSError:
+        return path.is_file()
 
 
 def stub_file(lesson: Lesson, id: str) -> str:

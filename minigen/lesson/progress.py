@@ -23,6 +23,7 @@ __all__ = ["Progress"]
 
 VERSION = 1
 PATIENCE = 5.0  # seconds for another process's change, which takes milliseconds
+ELSEWHERE = "MINIGEN_PROGRESS names another file"
 LESSON = {"at": "", "done": False, "exercises": {}}
 EXERCISE = {"passed": False, "tries": 0, "hints": 0, "solution": False}
 
@@ -108,11 +109,11 @@ class Progress:
                     text = json.dumps(values, indent=1, ensure_ascii=False)
                     write_atomically(self.path, text.encode())
                     return
-            reason: object = "a newer minigen wrote it; pip install --upgrade minigen"
+            reason = "a newer minigen wrote it; pip install --upgrade minigen"
         except OSError as error:
-            reason = f"it cannot be read: {error.strerror}"
+            reason = f"it cannot be read ({error.strerror}); {ELSEWHERE}"
         except OutputError as error:
-            reason = error.__cause__ or error
+            reason = f"{getattr(error.__cause__, 'strerror', None) or error}; {ELSEWHERE}"
         self._complain(f"progress is not kept: {self.path}: {reason}")
 
     def _complain(self, text: str) -> None:

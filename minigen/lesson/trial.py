@@ -52,7 +52,9 @@ def judge_file(lesson: Lesson, id: str, path: Path,
     try:
         with tokenize.open(path) as file:  # as Python reads its files: marks of encodings, too
             text = file.read()
-    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+    except OSError as error:
+        return Verdict("broken", f"the file cannot be read: {error.strerror or error}")
+    except (UnicodeDecodeError, SyntaxError) as error:
         return Verdict("broken", f"the file cannot be read as text: {error}\n"
                                  "save it as UTF-8 in your editor")
     seconds = float(os.environ.get("MINIGEN_LESSON_SECONDS", SECONDS))
@@ -146,7 +148,8 @@ def _verdict(place: Path, above: int | None, path: Path, seconds: float) -> tupl
         return values["kind"], values["message"]
     lines = trace.read_text(encoding="utf-8", errors="replace") if trace.exists() else ""
     if lines.strip() or above is None:
-        match = re.search(rf'File "{re.escape(str(path.resolve()))}", line (\d+)', lines)
+        name = str(path.resolve()).encode("ascii", "backslashreplace").decode()  # as it is written
+        match = re.search(rf'File "{re.escape(name)}", line (\d+)', lines)
         where = f"\n    it was in line {match[1]}" if match else ""
         return "stopped", (f"no end after {seconds:g} seconds of computing: does a loop never stop?"
                            f"{where}")
