@@ -143,9 +143,10 @@ def _beginning(file: Path) -> str:
 def _verdict(place: Path, above: int | None, path: Path, seconds: float) -> tuple[str, str]:
     """(kind, message): the judge's own, or what can be said without one."""
     told, trace, ended = (place / name for name in ("verdict.json", "trace.txt", "ended.txt"))
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        values = json.loads(told.read_text(encoding="utf-8"))
-        return values["kind"], values["message"]
+    if ended.exists():  # else its verdict, if there is one, is that of a process without a parent
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            values = json.loads(told.read_text(encoding="utf-8"))
+            return values["kind"], values["message"]
     lines = trace.read_text(encoding="utf-8", errors="replace") if trace.exists() else ""
     if lines.strip() or above is None:
         name = str(path.resolve()).encode("ascii", "backslashreplace").decode()  # as it is written
