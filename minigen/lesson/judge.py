@@ -25,6 +25,7 @@ from . import source
 from .planted import module_of
 
 PATIENCE = 6.0
+LONG = 500  # characters of an error's own message
 WRITTEN = 16  # MB that one file may grow to, what is printed included
 
 
@@ -168,7 +169,13 @@ def place(file: str) -> str:
 def told(error: BaseException, file: str) -> str:
     """An exception, the learner's own line, and the case that Hypothesis found."""
     notes = [n for n in getattr(error, "__notes__", []) if "failing case" in n]
-    return "\n".join(filter(None, [f"{type(error).__name__}: {error}", place(file), *notes]))
+    try:
+        text = str(error)
+    except Exception:
+        text = "(it cannot say what is wrong: its __str__ fails)"
+    text = text if len(text) <= LONG else f"{text[:LONG]} ..."
+    what = f"{type(error).__name__}: {text}".removesuffix(": ")
+    return "\n".join(filter(None, [what, place(file), *notes]))
 
 
 if __name__ == "__main__":

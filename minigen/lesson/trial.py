@@ -158,7 +158,7 @@ def _verdict(place: Path, above: int | None, path: Path, seconds: float) -> tupl
         return "broken", "it ended the process that runs the check (os.kill?)"
     code = int(ended.read_text(encoding="ascii"))
     if code < 0:
-        return "broken", (f"the process was ended by signal {-code}: out of memory, "
+        return "broken", (f"the process was ended by signal {-code}: too much memory or time, "
                           "or a fault in compiled code")
     return "broken", ("the process ended before the check did (os._exit?)" if code == 0 else
                       f"the process ended with exit code {code}")

@@ -337,6 +337,19 @@ def test_a_detective_that_hands_in_nothing_does_not_pass(lesson, tmp_path):
     assert found.kind == "broken" and "defines no" in found.message
 
 
+@pytest.mark.parametrize(
+    "text, words",
+    [("class E(Exception):\n    def __str__(self): 1 / 0\nraise E\n", "E: (it cannot say"),
+     ("raise ValueError('x\\n' * 10**6)\n", "line 1"),
+     ("raise GeneratorExit\n", "GeneratorExit\n")],
+    ids=["no message", "a long one", "an empty one"],
+)  # fmt: skip
+def test_an_error_is_told_in_a_few_words(space, progress, text, words):
+    found = verdict(space, progress, text)
+    assert found.kind == "broken" and words in found.message and not found.printed
+    assert len(found.message) < 1000
+
+
 def test_a_line_is_quoted_as_it_was_judged(space, progress):
     mine = exercises.file_of(LESSON, ID, space)
     found = verdict(space, progress, f"open({str(mine)!r}, 'w').write('x')\n1 / 0\n")
