@@ -1,6 +1,6 @@
 """The child process that judges one exercise: memory and time are limited, the verdict is a file.
 
-    python -m minigen.lesson.judge LESSON EXERCISE COPY FILE VERDICT SECONDS MEGABYTES
+    python -m minigen.lesson.judge LESSON EXERCISE COPY FILE VERDICT SECONDS PATIENCE MEGABYTES
 
 COPY is what is judged, and what the code takes for its own file; FILE, the learner's, is what the
 verdict and tracebacks name.
@@ -24,13 +24,12 @@ from typing import Any, TextIO
 from . import source
 from .planted import module_of
 
-PATIENCE = 6.0
 LONG = 500  # characters of an error's own message
 WRITTEN = 16  # MB that one file may grow to, what is printed included
 
 
 def main() -> None:
-    lesson_path, id, copy, file, verdict, seconds, megabytes = sys.argv[1:]
+    lesson_path, id, copy, file, verdict, seconds, patience, megabytes = sys.argv[1:]
     lesson = source.read(Path(lesson_path))
     namespace = {**given(lesson, lesson.exercises[id][0]), "__file__": copy}
     from . import check  # noqa: F401  before the limits: it imports much
@@ -42,7 +41,7 @@ def main() -> None:
     limit_memory(int(megabytes))
     limit_files()
     with open(Path(verdict).with_name("trace.txt"), "w") as trace:  # who runs out of time writes it
-        limit_time(float(seconds), trace)
+        limit_time(float(seconds), float(patience), trace)
         kind, message = judged(lesson, id, text, file, namespace, int(megabytes))
     if os.getpid() == mine:  # and not a copy of this process that the code has made
         Path(verdict).write_text(json.dumps({"kind": kind, "message": message}), encoding="utf-8")
@@ -118,14 +117,14 @@ def given(lesson: source.Lesson, cell: source.Cell) -> dict[str, Any]:
     return namespace
 
 
-def limit_time(seconds: float, trace: TextIO) -> None:
-    """So much time of the processor, and PATIENCE times as much by the clock; then the process ends
-    and leaves a line "Timeout" and where it was in `trace`.
+def limit_time(seconds: float, patience: float, trace: TextIO) -> None:
+    """So much time of the processor, and `patience` times as much by the clock; then the process
+    ends and leaves where it was in `trace`, below a line "Timeout" when it was the clock.
 
     The processor's time, because a busy machine is not the learner's fault; the clock, because what
     sleeps uses no processor.
     """
-    faulthandler.dump_traceback_later(PATIENCE * seconds, exit=True, file=trace)
+    faulthandler.dump_traceback_later(patience * seconds, exit=True, file=trace)
     try:
         import resource
         import signal

@@ -106,8 +106,7 @@ class Progress:
                 change(values)
                 self.values = values
                 if values["version"] <= VERSION or mending:
-                    text = json.dumps(values, indent=1, ensure_ascii=False)
-                    write_atomically(self.path, text.encode())
+                    write_atomically(self.path, json.dumps(values, indent=1).encode())
                     return
             reason = "a newer minigen wrote it; pip install --upgrade minigen"
         except OSError as error:

@@ -25,6 +25,7 @@ from .source import Lesson
 __all__ = ["MEGABYTES", "Verdict", "judge_file"]
 
 SECONDS = 20.0  # of the processor, imports not counted; MINIGEN_LESSON_SECONDS changes it
+PATIENCE = 6.0  # times as much by the clock: what sleeps uses no processor
 MEGABYTES = 1024  # more than the packages themselves take
 SHOWN = 2000  # characters of what the learner's code prints
 SHOWN_LINES = 12  # of these: the verdict stands above them
@@ -68,8 +69,8 @@ def judge_file(lesson: Lesson, id: str, path: Path,
             copy.write_text(text, encoding="utf-8")
             command = [sys.executable, "-P", "-m", "minigen.lesson.judge", str(lesson.path), id,
                        str(copy), str(path.resolve()), str(place / "verdict.json"),
-                       str(seconds), str(MEGABYTES)]
-            code = _run(command, place, inside, 6 * seconds + 60)
+                       str(seconds), str(PATIENCE), str(MEGABYTES)]
+            code = _run(command, place, inside, PATIENCE * seconds + 60)
             printed = _beginning(place / "printed.txt")
             kind, message = _verdict(place, code, path, seconds)
     except OSError as error:
@@ -152,6 +153,9 @@ def _verdict(place: Path, above: int | None, path: Path, seconds: float) -> tupl
         name = str(path.resolve()).encode("ascii", "backslashreplace").decode()  # as it is written
         match = re.search(rf'File "{re.escape(name)}", line (\d+)', lines)
         where = f"\n    it was in line {match[1]}" if match else ""
+        if "Timeout" in lines or above is None:  # by the clock
+            return "stopped", (f"no end after {PATIENCE * seconds:g} seconds, most of them idle: "
+                               f"does it wait for something?{where}")
         return "stopped", (f"no end after {seconds:g} seconds of computing: does a loop never stop?"
                            f"{where}")
     if not ended.exists():

@@ -274,6 +274,13 @@ def test_the_line_of_a_loop_is_named_in_a_folder_of_any_alphabet(space, progress
     assert found.kind == "stopped" and "it was in line 3" in found.message
 
 
+def test_what_waits_is_not_called_a_loop(space, progress, monkeypatch):
+    monkeypatch.setenv("MINIGEN_LESSON_SECONDS", "0.5")
+    found = verdict(space, progress, "import time\ntime.sleep(1000)\n")
+    assert found.kind == "stopped" and "no end after 3 seconds, most of them idle" in found.message
+    assert "it was in line 2" in found.message and "loop" not in found.message
+
+
 def test_threads_that_never_end_do_not_hold_the_check(space, progress):
     text = "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()\n"
     found = verdict(space, progress, text + GOOD)
