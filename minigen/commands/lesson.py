@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
         raise UsageError(f'minigen lesson: unknown option "{unknown[0]}"; minigen lesson -h')
     if action not in ACTIONS:
         return _step(action, rest, quick)
+    rest = [word for word in rest if word]  # a variable of the shell that is not set
     if action in ("run", "hint", "solution", "start") and len(rest) != 1:
         what = {"run": "lesson", "start": "folder"}.get(action, "exercise")
         if rest:
@@ -124,7 +125,7 @@ def _start(folder: str) -> int:
     from ..lesson import exercises
     from ..lesson.progress import Progress
 
-    place = exercises.require(Path(folder), "the workspace, minigen lesson start")
+    place = Path(folder)
     try:
         made, kept = exercises.start(place, Progress())
     except OutputError as error:
@@ -146,7 +147,9 @@ def _check(word: str | None = None) -> int:
     if word is not None:
         lesson, id = course.exercise(word)
         _ready()
-        verdict = exercises.judge(lesson, id, exercises.workspace(progress), progress)
+        named = Path(word).absolute().parents[1] if word.endswith(".py") else None
+        folder = named or exercises.workspace(progress)
+        verdict = exercises.judge(lesson, id, folder, progress)
         _say(exercises.report(id, verdict))
         return 0 if verdict.kind == "passed" else 1
     _ready()

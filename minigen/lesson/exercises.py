@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import textwrap
@@ -29,6 +30,8 @@ WIDE = 77  # columns of a comment in a stub, without its sign
 def start(folder: Path, progress: Progress) -> tuple[list[Path], list[Path]]:
     """Write the stubs that are not there yet; (new files, files that were there and are kept)."""
     made, kept = [], []
+    for lesson in course.lessons():
+        require(folder / lesson.path.stem, "the workspace, minigen lesson start")
     for lesson in course.lessons():
         for id in lesson.exercises:
             path = file_of(lesson, id, folder)
@@ -218,8 +221,8 @@ def solution_text(cell: Cell) -> str:
 
 
 def require(path: Path, what: str) -> Path:
-    """A folder that `what` may be made in; MinigenError where a file stands in its way."""
+    """A folder that `what` may be made in; MinigenError where something else stands in its way."""
     for place in (path, *path.parents):
-        if place.exists() and not place.is_dir():
-            raise MinigenError(f"{place} is a file: name another folder for {what} DIR")
+        if os.path.lexists(place) and not place.is_dir():
+            raise MinigenError(f"{place} is no folder: name another one for {what} DIR")
     return path

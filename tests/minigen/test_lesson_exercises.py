@@ -263,16 +263,39 @@ def test_a_folder_that_cannot_be_written(space, capsys, monkeypatch, tmp_path):
     (tmp_path / "a file").write_text("")
     assert cli.main(["lesson", "start", str(tmp_path / "a file" / "new")]) == 1
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "name another folder" in said and "--out" not in said
+    assert said.count("\n") == 1 and "name another one" in said and "--out" not in said
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "01_gradient").write_text("")
+    (tmp_path / "nowhere").symlink_to("/nowhere")
+    for word, place in (("new", "new/01_gradient"), ("nowhere", "nowhere")):
+        assert cli.main(["lesson", "start", str(tmp_path / word)]) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and f"{tmp_path / place} is no folder" in said
+        assert [*(tmp_path / "new").iterdir()] == [tmp_path / "new" / "01_gradient"]
+    assert cli.main(["lesson", "start", ""]) == 2
+    assert "which folder?" in capsys.readouterr().err
     assert cli.main(["lesson", "build", "--out", str(tmp_path / "a file")]) == 1
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1, "before a lesson runs"
-    assert "a file is a file: name another folder for the pages, --out DIR" in said.err
+    assert "a file is no folder: name another one for the pages, --out DIR" in said.err
     (space / "runs").write_text("")  # in the place of the pictures' folder
     monkeypatch.delenv("MINIGEN_LESSON_PICTURES", raising=False)
     monkeypatch.setattr(showing.tempfile, "gettempdir", lambda: str(tmp_path))
     shown = showing.show(Image.new("L", (2, 2)), "square")
     assert shown.png == tmp_path / "minigen-lessons" / "square.png" and shown.png.exists()
+
+
+def test_a_file_that_is_named_is_the_one_that_is_judged(space, progress, tmp_path, capsys):
+    """Also in a workspace that is neither the current folder nor the one that was made last."""
+    other = tmp_path / "other" / "01_gradient" / "tanh.py"
+    other.parent.mkdir(parents=True)
+    other.write_text(GOOD)
+    assert cli.main(["lesson", "check", str(other)]) == 0
+    assert cli.main(["lesson", "check", "01_gradient/tanh.py"]) == 1
+    capsys.readouterr()
+    other.unlink()
+    assert cli.main(["lesson", "check", str(other)]) == 2
+    assert f"there is no {other}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["1"], ["run", "1"], ["check"], ["check", "gradient.tanh"]])
