@@ -3,7 +3,7 @@
 # level = 1
 # needs = []
 # read_minutes = 30
-# cpu_minutes = 0.4
+# cpu_minutes = 0.1
 # memory_mb = 150
 # seed = 1
 

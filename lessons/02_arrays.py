@@ -3,7 +3,7 @@
 # level = 1
 # needs = ["01_gradient"]
 # read_minutes = 30
-# cpu_minutes = 0.3
+# cpu_minutes = 0.1
 # memory_mb = 200
 # seed = 2
 

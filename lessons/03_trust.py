@@ -3,7 +3,7 @@
 # level = 1
 # needs = ["02_arrays"]
 # read_minutes = 35
-# cpu_minutes = 1
+# cpu_minutes = 0.1
 # memory_mb = 300
 # seed = 3
 

@@ -3,7 +3,7 @@
 # level = 2
 # needs = ["03_trust"]
 # read_minutes = 40
-# cpu_minutes = 1
+# cpu_minutes = 0.2
 # memory_mb = 400
 # seed = 5
 

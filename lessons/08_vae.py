@@ -3,7 +3,7 @@
 # level = 3
 # needs = ["03_trust"]
 # read_minutes = 40
-# cpu_minutes = 1.5
+# cpu_minutes = 0.7
 # memory_mb = 400
 # seed = 8
 
@@ -382,7 +382,7 @@ assert walks[0].shape == (12, 1, 28, 28)
 #
 # Then somebody draws $z$ from $N(0, 1)$, as the story says, and decodes it.
 
-# %% id="vae.broken" minutes=0.4 predict="Where will the broken model put its codes, compared to a bell curve of deviation 1: inside, right on it, or far outside?" options=["inside", "on", "outside"] answer="outside"
+# %% id="vae.broken" minutes=0.2 predict="Where will the broken model put its codes, compared to a bell curve of deviation 1: inside, right on it, or far outside?" options=["inside", "on", "outside"] answer="outside"
 import dataclasses
 
 beta = 1 / (config.batch * config.latent)

@@ -3,7 +3,7 @@
 # level = 3
 # needs = ["05_conv", "08_vae"]
 # read_minutes = 40
-# cpu_minutes = 2
+# cpu_minutes = 0.7
 # memory_mb = 500
 # seed = 9
 
@@ -166,7 +166,7 @@ assert all(math.isfinite(float(v)) for v in numbers(np.array([800.0]), np.array(
 # so nothing is computed for D's. With minigen's `grad`, which returns what it is asked for, the two
 # cannot leak into each other.
 
-# %% id="gan.play" minutes=0.3
+# %% id="gan.play" minutes=0.1
 islands = ring(8, std=0.05)
 FRAMES = quick(16, 8)  # of an animation
 
@@ -252,7 +252,7 @@ show(game.frames, "gan-ring",
 #
 # Now let G learn with ten times the rate, and touch nothing else.
 
-# %% id="gan.collapse" minutes=0.2 predict="G's learning rate is 0.01 instead of 0.001. How many islands will it cover: all 8, about half, or 2 at most?" options=["8", "half", "2 at most"] answer="2 at most"
+# %% id="gan.collapse" minutes=0.1 predict="G's learning rate is 0.01 instead of 0.001. How many islands will it cover: all 8, about half, or 2 at most?" options=["8", "half", "2 at most"] answer="2 at most"
 collapsed = Game(lr_g=1e-2).play(600)
 few, _ = collapsed.found()
 print(f"{few} of 8 islands found")
@@ -273,7 +273,7 @@ show(collapsed.frames, "gan-collapse", "The same game, with a hasty G")
 # *compared to D*. If that is true, then there is another cure: leave G as hasty as it is, and give D ten
 # times the rate too.
 
-# %% id="gan.cure" minutes=0.2 predict="Both learn with 0.01 now. Will G cover more islands than the hasty G alone did?" options=["yes", "no"] answer="yes"
+# %% id="gan.cure" minutes=0.1 predict="Both learn with 0.01 now. Will G cover more islands than the hasty G alone did?" options=["yes", "no"] answer="yes"
 cured = Game(lr_g=1e-2, lr_d=1e-2).play(600)
 many, share = cured.found()
 print(f"{many} of 8 islands found, {share:.0%} of the points on one")
@@ -476,7 +476,7 @@ assert "D(x_fake.detach())" in loop
 # paper than to the grey between them: small for noise, large for drawn digits. *Ink* is the share of
 # pixels on the bright side of that grey.
 
-# %% id="gan.train" minutes=0.6
+# %% id="gan.train" minutes=0.2
 from minigen.training import NullRun
 
 data = glyphs(n=quick(3000, 600), seed=9)

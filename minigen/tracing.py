@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .draw import Drawing, graph
-from .function import Function
+from .function import Function, not_a_tensor
 from .tensor import Tensor, _cotangent, _reachable, _walk, recording
 
 __all__ = ["Step", "Trace", "trace"]
@@ -91,11 +91,18 @@ def trace(output: Tensor, names: Mapping[str, Tensor] | None = None) -> Trace:
 
     output  a Tensor of one element whose graph was not freed; it can be traced and used again.
     names   what to call tensors; others are called a, b, c, ... (given) and v1, v2, ...
-    ValueError for a graph of more than 200 nodes.
+    TypeError for what is no Tensor, ValueError for a graph of more than 200 nodes.
     """
+    if not isinstance(output, Tensor):
+        raise TypeError(f"trace(): output is {not_a_tensor(output)}; trace what a computation with "
+                        "Tensors gives, such as a loss")
+    for name, tensor in (names or {}).items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"trace(): names[{name!r}] is {not_a_tensor(tensor)}")
     order = _ordered(_reachable(output), names or {})
     if not order:
-        raise ValueError("trace(): this tensor depends on nothing that requires a gradient")
+        raise ValueError("trace(): this tensor depends on nothing that requires a gradient; make "
+                         "what it is computed from with Tensor(array, requires_grad=True)")
     if len(order) > LIMIT:
         raise ValueError(f"trace(): {len(order)} nodes are too many to read; trace a smaller part "
                          f"(at most {LIMIT})")

@@ -33,14 +33,19 @@ def main(argv: list[str]) -> int:
         return 0
     quick, words = "--quick" in argv, [w for w in argv if w != "--quick"]
     action, rest = (words[0], words[1:]) if words else ("list", [])
-    unknown = [w for w in words if w.startswith("-") and w not in ("--out", "--notebooks")]
+    mine = ("--out", "--notebooks") if action == "build" else ()
+    unknown = [w for w in words if w.startswith("-") and w not in mine]
     if unknown:
         raise UsageError(f'minigen lesson: unknown option "{unknown[0]}"; minigen lesson -h')
     if action not in ACTIONS:
         return _step(action, rest, quick)
+    rest = [word for word in rest if word]  # a variable of the shell that is not set
     if action in ("run", "hint", "solution", "start") and len(rest) != 1:
-        what = {"run": "a lesson", "start": "a folder"}.get(action, "an exercise")
-        raise UsageError(f"minigen lesson {action}: name {what}; minigen lesson -h")
+        what = {"run": "lesson", "start": "folder"}.get(action, "exercise")
+        if rest:
+            raise UsageError(f"minigen lesson {action}: one {what}, not {len(rest)}; a name with "
+                             f"spaces is written in quotes: \"{' '.join(rest)}\"")
+        raise UsageError(f"minigen lesson {action}: which {what}? Name one; minigen lesson -h")
     if action == "list" and rest or action == "check" and len(rest) > 1:
         raise UsageError(f'minigen lesson {action}: unknown argument "{rest[-1]}"; '
                          "minigen lesson -h")
@@ -68,7 +73,8 @@ def _list() -> int:
         reads = lesson.header.read_minutes
         left += 0 if known["done"] else reads * (1 - at / len(steps))
         out(f"{lesson.number:2d}  {lesson.header.title}")
-        computes = f"{max(lesson.header.cpu_minutes, 1):g} min of CPU"
+        cpu = lesson.header.cpu_minutes
+        computes = f"{cpu:g} min of CPU" if cpu >= 1 else "under 1 min of CPU"
         out(f"    {lesson.name:<12} {reads:3g} min to read, {computes}; {state}; "
             f"exercises {passed}/{len(ids)}")
         for id in ids:
@@ -119,12 +125,13 @@ def _start(folder: str) -> int:
     from ..lesson import exercises
     from ..lesson.progress import Progress
 
-    place = exercises.require(Path(folder))
+    place = Path(folder)
     try:
         made, kept = exercises.start(place, Progress())
     except OutputError as error:
-        raise OutputError(f"no workspace can be made in {place}: {error.__cause__ or error}; name "
-                          "another folder, minigen lesson start DIR") from None
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise OutputError(f"no workspace can be made in {place}: {reason}; name another folder, "
+                          "minigen lesson start DIR") from None
     out(f"{place}: {len(made)} stubs written" + (f", {len(kept)} kept as they are" if kept else ""))
     for path in made:
         out(f"  {path.relative_to(place)}")
@@ -140,17 +147,16 @@ def _check(word: str | None = None) -> int:
     if word is not None:
         lesson, id = course.exercise(word)
         _ready()
-        verdict = exercises.judge(lesson, id, exercises.workspace(progress), progress)
+        named = Path(word).absolute().parents[1] if word.endswith(".py") else None
+        folder = named or exercises.workspace(progress)
+        verdict = exercises.judge(lesson, id, folder, progress)
         _say(exercises.report(id, verdict))
         return 0 if verdict.kind == "passed" else 1
     _ready()
     folder, failed, begun = exercises.workspace(progress), 0, 0
     for lesson in course.lessons():
         for id in lesson.exercises:
-            path = exercises.file_of(lesson, id, folder)
-            if not path.exists() or path.read_text(
-                encoding="utf-8", errors="replace"
-            ) == exercises.stub_file(lesson, id):
+            if not exercises.begun(lesson, id, folder):
                 continue
             begun += 1
             verdict = exercises.judge(lesson, id, folder, progress)
@@ -190,7 +196,7 @@ def _solution(word: str) -> int:
 
 
 def _build(words: list[str], quick: bool) -> int:
-    from ..lesson import build, course
+    from ..lesson import build, course, exercises
 
     notebooks, words = "--notebooks" in words, [w for w in words if w != "--notebooks"]
     folder = Path("lesson-pages")
@@ -199,6 +205,7 @@ def _build(words: list[str], quick: bool) -> int:
         if at + 1 >= len(words):
             raise UsageError("minigen lesson build --out: name a folder")
         folder, words = Path(words[at + 1]), words[:at] + words[at + 2 :]
+    exercises.require(folder, "the pages, --out")
     chosen = [course.find(word) for word in words] or list(course.lessons())
     pages = build.site(chosen, folder, quick=quick, notebooks=notebooks, say=out)
     out(f"{pages[0]}")

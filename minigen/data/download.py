@@ -21,6 +21,7 @@ from pathlib import Path
 from minigen.data.catalogue import CIFAR_FILES, DRAWN, REMOTE, RemoteFile, key_of
 from minigen.data.sources import digest_of, find_file, find_split, set_folders
 from minigen.errors import DataError, DownloadError, UsageError, did_you_mean
+from minigen.locks import try_lock
 
 OFFLINE = "MINIGEN_OFFLINE"
 CHUNK = 1 << 16
@@ -218,26 +219,11 @@ def _lock(path: Path, wait: float = 3600.0) -> Iterator[None]:
     """Hold the file's lock; DownloadError when another process keeps it for `wait` seconds."""
     with open(path, "a+b") as file:
         give_up = time.monotonic() + wait
-        while not _try_lock(file.fileno()):
+        while not try_lock(file):
             if time.monotonic() > give_up:
                 raise DownloadError(f"another process has been fetching {path.name} for too long.")
             time.sleep(0.05)
         yield  # closing the file frees the lock
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _unpack_cifar10(archive: Path) -> list[Path]:

@@ -7,6 +7,7 @@ written by hand twice. Formulas become MathML here, so that no script is needed 
 from __future__ import annotations
 
 import html
+import importlib.util
 import math
 import os
 import re
@@ -56,7 +57,7 @@ def site(lessons: Sequence[Lesson], folder: Path, *, quick: bool = False, notebo
     """
     from .notebook import notebook
 
-    _require()
+    _require(notebooks)
     written = []
     for name in STATIC:
         write_atomically(folder / name, (PAGES / name).read_bytes())
@@ -240,10 +241,10 @@ def _stamp() -> str:
     return f"minigen {__version__}, {time.strftime('%d %B %Y, %H:%M')}"
 
 
-def _require() -> None:
-    import importlib.util
-
-    wanted = ("hypothesis", "markdown_it", "pygments", "jinja2", "latex2mathml")
+def _require(notebooks: bool) -> None:
+    """MinigenError if a library is missing: before the first lesson runs, not after it."""
+    wanted = ["hypothesis", "markdown_it", "pygments", "jinja2", "latex2mathml"]
+    wanted += ["jupytext", "nbclient", "ipykernel"] if notebooks else []
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         raise MinigenError(

@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
+import shlex
 import textwrap
-import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import MinigenError, UsageError
 from ..images import write_atomically
 from . import course, planted
 from .formulas import each_formula, plain
+from .keeping import Kept
 from .progress import Progress
-from .session import package_environment
 from .source import Cell, Lesson, solution_of, stub_of
+from .trial import Verdict, judge_file
 
-__all__ = ["Verdict", "file_of", "hint", "judge", "report", "solution", "start", "workspace"]
+__all__ = ["Verdict", "begun", "file_of", "hint", "judge", "report", "solution", "start",
+           "workspace"]
 
-SECONDS = 20.0  # of the processor, imports not counted; MINIGEN_LESSON_SECONDS changes it
-MEGABYTES = 1024  # more than the packages themselves take
-LARGEST = 1 << 20  # bytes of a file of the workspace that is put back when it is changed
-SHOWN = 2000  # characters of what the learner's code prints
-SHOWN_LINES = 12  # of these: the verdict stands above them
 WIDE = 77  # columns of a comment in a stub, without its sign
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """kind: passed, wrong (a failing case), broken (it raises), stopped (time, memory, unwritten).
-    """
-
-    kind: str
-    message: str
-    printed: str = ""
-    seconds: float = 0.0
 
 
 # ---- the workspace
@@ -49,6 +30,8 @@ class Verdict:
 def start(folder: Path, progress: Progress) -> tuple[list[Path], list[Path]]:
     """Write the stubs that are not there yet; (new files, files that were there and are kept)."""
     made, kept = [], []
+    for lesson in course.lessons():
+        require(folder / lesson.path.stem, "the workspace, minigen lesson start")
     for lesson in course.lessons():
         for id in lesson.exercises:
             path = file_of(lesson, id, folder)
@@ -84,6 +67,15 @@ def _here() -> Path | None:
 def file_of(lesson: Lesson, id: str, folder: Path | None) -> Path:
     """The learner's file of an exercise."""
     return (folder or Path()) / lesson.path.stem / course.stub_name(id)
+
+
+def begun(lesson: Lesson, id: str, folder: Path) -> bool:
+    """True if the learner's file is there and is no longer the stub, readable or not."""
+    path = file_of(lesson, id, folder)
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="replace") != stub_file(lesson, id)
+    except OSError:
+        return path.is_file()
 
 
 def stub_file(lesson: Lesson, id: str) -> str:
@@ -145,105 +137,39 @@ def names_in(lesson: Lesson, ids: list[str]) -> list[str]:
 def judge(lesson: Lesson, id: str, folder: Path, progress: Progress) -> Verdict:
     """Judge the learner's file in a process of its own, and remember a pass.
 
-    What the code breaks in the workspace is put back as it was.
+    The code runs on a copy of the workspace. What it breaks of the real one is put back as it was,
+    and what is saved meanwhile stays: nothing that the learner has made is lost.
     """
     path = file_of(lesson, id, folder)
-    if not path.exists():
-        raise UsageError(f"there is no {path}: minigen lesson start {folder} makes it again")
-    kept = _files(folder)
+    if not path.is_file():
+        raise UsageError(f"there is no {path}: minigen lesson start {shlex.quote(str(folder))} "
+                         "makes it again")
+    kept = Kept.of(folder, [folder / other.path.stem for other in course.lessons()])
+    notes: list[str] = []
     with progress.guarded():
         try:
-            verdict = judge_file(lesson, id, path)
+            verdict = judge_file(lesson, id, path, kept.copy_to)
         finally:  # also when the learner is tired of waiting
-            changed = [p for p, data in kept.items() if not p.is_file() or p.read_bytes() != data]
-            for p in changed:
-                write_atomically(p, kept[p])
-    if changed:
-        names = ", ".join(str(p.relative_to(folder)) for p in changed[:3])
-        names += f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        text = f"it changed files of the workspace ({names}); they are put back as they were"
-        if _here() is None:
-            text += f"\nyour terminal is in a folder that is gone: cd '{folder}' leads back"
-        verdict = Verdict("broken", text, verdict.printed, verdict.seconds)
-    known = progress.exercise(lesson.name, id)
-    progress.set_exercise(lesson.name, id, tries=known["tries"] + 1,
-                          passed=known["passed"] or verdict.kind == "passed")
+            gone, changed, failed = kept.compare(progress.path.parent / "kept")
+    names = ", ".join(str(p.relative_to(folder)) for p in gone[:3])
+    names += f" and {len(gone) - 3} more" if len(gone) > 3 else ""
+    if gone:
+        notes.append(f"files of the workspace were gone afterwards ({names}); they are put back")
+    if _here() is None:
+        notes.append(f"your terminal is in a folder that is gone: cd '{folder}' leads back")
+    notes += failed
+    kind = "broken" if notes else verdict.kind
+    for p, before in changed.items():
+        notes.append(f"{p.relative_to(folder)} was changed during the check: the new text stays, "
+                     + (f"what it was before is in {before}" if before else
+                        "what it was before could not be kept")
+                     + ("; check again to judge it" if p == path else ""))
+    if notes:
+        broken = [verdict.message] if verdict.message else []
+        verdict = replace(verdict, kind=kind, message="\n".join([*broken, *notes]))
+    progress.set_exercise(lesson.name, id, tries=lambda n: n + 1,
+                          passed=lambda before: before or verdict.kind == "passed")
     return verdict
-
-
-def _files(folder: Path) -> dict[Path, bytes]:
-    """The learner's files of all lessons, and what is in them."""
-    folders = [folder / lesson.path.stem for lesson in course.lessons()]
-    paths = sorted(path for place in folders for path in place.glob("*") if path.is_file())
-    return {path: path.read_bytes() for path in paths if path.stat().st_size < LARGEST}
-
-
-def judge_file(lesson: Lesson, id: str, path: Path) -> Verdict:
-    """The verdict on a file, whatever it does: loops, memory and exits included."""
-    seconds = float(os.environ.get("MINIGEN_LESSON_SECONDS", SECONDS))
-    try:
-        path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        return Verdict("broken", f"the file cannot be read as text: {error}")
-    began = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="minigen-judge-", ignore_cleanup_errors=True) as place:
-        told, said = Path(place) / "verdict.json", Path(place) / "printed.txt"
-        inside = Path(place) / "here"
-        inside.mkdir()
-        command = [sys.executable, "-m", "minigen.lesson.judge", str(lesson.path), id,
-                   str(path.resolve()), str(told), str(seconds), str(MEGABYTES)]
-        environment = {**package_environment(), "MINIGEN_LESSON_PICTURES": str(inside),
-                       "MINIGEN_QUICK": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        with open(said, "wb") as printed:
-            child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT,
-                cwd=inside, env=environment, start_new_session=True,
-            )  # fmt: skip
-            try:
-                # The child watches itself; this is for a child that cannot.
-                code: int | None = child.wait(timeout=6 * seconds + 60)
-            except subprocess.TimeoutExpired:
-                code = None
-            finally:
-                _end_group(child)
-        text = said.read_bytes()[: 4 * SHOWN].decode("utf-8", "replace")
-        spent = time.perf_counter() - began
-        kind, message = "", ""
-        if told.exists():
-            values = json.loads(told.read_text(encoding="utf-8"))
-            kind, message = values["kind"], values["message"]
-        else:
-            kind, message = _without_verdict(code, Path(str(told) + ".trace"), path, seconds)
-    head = "".join(text[:SHOWN].splitlines(keepends=True)[:SHOWN_LINES])
-    if len(head) < len(text):
-        text = f"{head.rstrip()}\n... (it prints more)"
-    return Verdict(kind, message, text, spent)
-
-
-def _end_group(child: subprocess.Popen[bytes]) -> None:
-    """End the child and whatever it has started."""
-    try:
-        if hasattr(os, "killpg"):
-            os.killpg(child.pid, signal.SIGKILL)
-        else:
-            child.kill()
-    except (ProcessLookupError, PermissionError):
-        pass
-    child.wait()
-
-
-def _without_verdict(code: int | None, trace: Path, path: Path, seconds: float) -> tuple[str, str]:
-    lines = trace.read_text(encoding="utf-8", errors="replace") if trace.exists() else ""
-    if lines.strip() or code is None:
-        match = re.search(rf'File "{re.escape(str(path.resolve()))}", line (\d+)', lines)
-        where = f"\n    it was in line {match[1]}" if match else ""
-        return "stopped", (f"no end after {seconds:g} seconds of computing: does a loop never stop?"
-                           f"{where}")
-    if code is not None and code < 0:
-        return "broken", (f"the process was ended by signal {-code}: out of memory, "
-                          "or a fault in compiled code")
-    return "broken", ("the process ended before the check did (os._exit?)" if code == 0 else
-                      f"the process ended with exit code {code}")
 
 
 def report(id: str, verdict: Verdict, folder: Path | None = None) -> str:
@@ -270,8 +196,8 @@ def report(id: str, verdict: Verdict, folder: Path | None = None) -> str:
 def hint(lesson: Lesson, id: str, progress: Progress) -> str:
     """The next hint; when all have been seen, all of them."""
     _, check = lesson.exercises[id]
-    seen = min(progress.exercise(lesson.name, id)["hints"] + 1, len(check.hints))
-    progress.set_exercise(lesson.name, id, hints=seen)
+    progress.set_exercise(lesson.name, id, hints=lambda n: min(n + 1, len(check.hints)))
+    seen = progress.exercise(lesson.name, id)["hints"]
     lines = [f"hint {k + 1} of {len(check.hints)}: {each_formula(text, lambda t, d: plain(t))}"
              for k, text in enumerate(check.hints[:seen])]
     if seen == len(check.hints):
@@ -294,8 +220,9 @@ def solution_text(cell: Cell) -> str:
     return solution_of(cell)
 
 
-def require(path: Path) -> Path:
-    """A folder that a workspace may be made in."""
-    if path.exists() and not path.is_dir():
-        raise MinigenError(f"{path} is a file: name a folder for the workspace")
+def require(path: Path, what: str) -> Path:
+    """A folder that `what` may be made in; MinigenError where something else stands in its way."""
+    for place in (path, *path.parents):
+        if os.path.lexists(place) and not place.is_dir():
+            raise MinigenError(f"{place} is no folder: name another one for {what} DIR")
     return path

@@ -1,15 +1,21 @@
 """The child process that judges one exercise: memory and time are limited, the verdict is a file.
 
-    python -m minigen.lesson.judge LESSON EXERCISE FILE VERDICT SECONDS MEGABYTES
+    python -m minigen.lesson.judge LESSON EXERCISE COPY FILE VERDICT SECONDS PATIENCE MEGABYTES
+
+COPY is what is judged, and what the code takes for its own file; FILE, the learner's, is what the
+verdict and tracebacks name.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import errno
 import faulthandler
 import json
+import linecache
 import math
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -18,23 +24,31 @@ from typing import Any, TextIO
 from . import source
 from .planted import module_of
 
-PATIENCE = 6.0
+LONG = 500  # characters of an error's own message
 WRITTEN = 16  # MB that one file may grow to, what is printed included
 
 
 def main() -> None:
-    lesson_path, id, file, verdict, seconds, megabytes = sys.argv[1:]
+    lesson_path, id, copy, file, verdict, seconds, patience, megabytes = sys.argv[1:]
     lesson = source.read(Path(lesson_path))
-    namespace = given(lesson, lesson.exercises[id][0])
+    namespace = {**given(lesson, lesson.exercises[id][0]), "__file__": copy}
     from . import check  # noqa: F401  before the limits: it imports much
 
-    text = Path(file).read_text(encoding="utf-8")
+    text = Path(copy).read_text(encoding="utf-8")
+    # So that lines are quoted as they were judged, whatever the learner has saved since.
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    sys.argv, mine = [copy], os.getpid()
     limit_memory(int(megabytes))
     limit_files()
-    with open(verdict + ".trace", "w") as trace:  # open to the end: who runs out of time writes it
-        limit_time(float(seconds), trace)
+    with open(Path(verdict).with_name("trace.txt"), "w") as trace:  # who runs out of time writes it
+        limit_time(float(seconds), float(patience), trace)
         kind, message = judged(lesson, id, text, file, namespace, int(megabytes))
-    Path(verdict).write_text(json.dumps({"kind": kind, "message": message}), encoding="utf-8")
+    if os.getpid() == mine:  # and not a copy of this process that the code has made
+        Path(verdict).write_text(json.dumps({"kind": kind, "message": message}), encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(0)  # threads that the code has left behind do not hold the process
 
 
 def judged(
@@ -43,9 +57,16 @@ def judged(
     """(kind, message) of the verdict on this text: what it raises, put in words."""
     from . import check as judgements
 
-    _, check = lesson.exercises[id]
+    cell, check = lesson.exercises[id]
+    wanted = defined(cell)
+    for name in wanted:  # an empty file must not be judged by minigen's own
+        namespace.pop(name, None)
     try:
         exec(compile(text, file, "exec"), namespace)
+        missing = [name for name in wanted if name not in namespace]
+        if missing:
+            return "broken", (f"the file defines no {missing[0]}: it is what the check calls "
+                              "(a file that is removed is made again by minigen lesson start)")
         namespace["__name__"] = "__main__"
         padded = "\n" * (check.line - 1) + check.source
         exec(compile(padded, str(lesson.path), "exec"), namespace)
@@ -73,6 +94,14 @@ def judged(
     return "passed", ""
 
 
+def defined(cell: source.Cell) -> list[str]:
+    """The functions and classes that the learner's file must define."""
+    if "bug" in cell.attributes:
+        return [cell.attributes["of"]]
+    return [node.name for node in ast.parse(cell.source).body
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+
+
 def given(lesson: source.Lesson, cell: source.Cell) -> dict[str, Any]:
     """The namespace that an exercise starts from: the cells it uses, or the module of its bug."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
@@ -88,14 +117,14 @@ def given(lesson: source.Lesson, cell: source.Cell) -> dict[str, Any]:
     return namespace
 
 
-def limit_time(seconds: float, trace: TextIO) -> None:
-    """So much time of the processor, and PATIENCE times as much by the clock; then the process ends
-    and leaves a line "Timeout" and where it was in `trace`.
+def limit_time(seconds: float, patience: float, trace: TextIO) -> None:
+    """So much time of the processor, and `patience` times as much by the clock; then the process
+    ends and leaves where it was in `trace`, below a line "Timeout" when it was the clock.
 
     The processor's time, because a busy machine is not the learner's fault; the clock, because what
     sleeps uses no processor.
     """
-    faulthandler.dump_traceback_later(PATIENCE * seconds, exit=True, file=trace)
+    faulthandler.dump_traceback_later(patience * seconds, exit=True, file=trace)
     try:
         import resource
         import signal
@@ -139,7 +168,13 @@ def place(file: str) -> str:
 def told(error: BaseException, file: str) -> str:
     """An exception, the learner's own line, and the case that Hypothesis found."""
     notes = [n for n in getattr(error, "__notes__", []) if "failing case" in n]
-    return "\n".join(filter(None, [f"{type(error).__name__}: {error}", place(file), *notes]))
+    try:
+        text = str(error)
+    except Exception:
+        text = "(it cannot say what is wrong: its __str__ fails)"
+    text = text if len(text) <= LONG else f"{text[:LONG]} ..."
+    what = f"{type(error).__name__}: {text}".removesuffix(": ")
+    return "\n".join(filter(None, [what, place(file), *notes]))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MinigenError
 from ..images import write_atomically
 from .build import exercise_block
 from .session import package_environment
@@ -25,14 +24,11 @@ MEND = ("Mend it in your workspace (`minigen lesson start DIR` makes one). The n
 
 
 def notebook(lesson: Lesson, folder: Path, *, quick: bool = False) -> Path:
-    """The lesson as a notebook, converted by jupytext and executed by nbclient."""
-    try:
-        import jupytext
-        import nbclient
-        from nbclient.exceptions import CellExecutionError
-    except ImportError as missing:
-        raise MinigenError(f"notebooks need {missing.name}: pip install 'minigen[lessons]'"
-                           ) from None
+    """The lesson as a notebook; build.site has made sure that jupytext and nbclient are there."""
+    import jupytext
+    import nbclient
+    from nbclient.exceptions import CellExecutionError
+
     book = jupytext.read(lesson.path, fmt="py:percent")
     book.cells = _annotated(lesson, book.cells)
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3",

@@ -18,6 +18,8 @@ from .source import Lesson
 
 __all__ = ["Result", "Session", "package_environment"]
 
+INTERRUPTED = "interrupted"  # the error of a cell that Ctrl-C has stopped
+
 
 @dataclass
 class Result:
@@ -58,8 +60,11 @@ class Session:
             self.reset()
         for i in missing:
             result = self._run(i, None)
-            if result.error:
+            if result.error == INTERRUPTED:
+                result.error = f"{INTERRUPTED}, in a cell before this one; run this one again"
+            elif result.error:
                 result.error = f"an earlier cell failed:\n{result.error}"
+            if result.error:
                 return result
         return None
 
@@ -114,8 +119,9 @@ class Session:
             if not line:
                 code = child.wait()
                 self.reset()
-                yield {"event": "died", "text": "the lesson's process ended "
-                       f"({'signal ' + str(-code) if code < 0 else 'exit code ' + str(code)}); "
+                how = f"signal {-code}" if code < 0 else f"exit code {code}"
+                yield {"event": "died", "text": INTERRUPTED if asked else
+                       f"the lesson's process ended ({how}); "
                        "nothing of your progress is lost: run the cell again"}
                 return
             event = json.loads(line)

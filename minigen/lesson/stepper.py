@@ -30,8 +30,17 @@ reset       begin the lesson again (your exercises stay)
 q           leave; you go on from here next time"""
 
 
+COMMANDS = {"b", "back", "r", "run", "to", "t", "list", "l", "e", "explain", "reset", "?", "h",
+            "help", "check", "c", "hint", "solution"}  # those that a question gives way to
+LEAVE = ("q", "quit", "exit")
+
+
 class Leaving(Exception):
     """The reader leaves at a question."""
+
+
+class Instead(Exception):
+    """The reader answers a question with a command."""
 
 
 class Stepper:
@@ -70,9 +79,9 @@ class Stepper:
             self.present()
             while not self.finished:
                 word = self.screen.ask(self.prompt())
-                if word is None or word in ("q", "quit", "exit"):
+                if word is None or word.strip() in LEAVE:
                     return self.leave()
-                self.obey(word)
+                self.answer(word)
             return 0
         except Leaving:
             return self.leave()
@@ -104,8 +113,16 @@ class Stepper:
 
     # ---- commands
 
+    def answer(self, line: str) -> None:
+        """Do what a line says, and what is said at a question instead of an answer."""
+        while True:
+            try:
+                return self.obey(line)
+            except Instead as command:
+                line = str(command)
+
     def obey(self, line: str) -> None:
-        """Do what a line says."""
+        """Do what a line says; Instead when a question that comes of it gets a command."""
         word, _, rest = line.strip().partition(" ")
         rest = rest.strip()
         if word == "run" and rest.startswith("to"):
@@ -309,12 +326,15 @@ class Stepper:
         self.screen.prose(question)
         while True:
             said = self.screen.ask(f"{' / '.join(options)} > ")
-            if said is None or said in ("q", "quit"):
+            if said is None or said.strip() in LEAVE:
                 raise Leaving
             guess = chosen(said, options) if said.strip() else ""
             if guess is not None:
                 return guess
-            self.screen.note(f"one of {', '.join(options)}; or Enter, to see without a guess")
+            if said.split()[0] in COMMANDS:
+                raise Instead(said)
+            self.screen.note(f"one of {', '.join(options)}; Enter: see without a guess; "
+                             "b: back  e NAME: explain  q: leave")
 
     def catch_up(self, code: int | None) -> None:
         """Say how many cells run first, where there are some."""

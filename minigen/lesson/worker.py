@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from . import showing, source
+from .session import INTERRUPTED
 
 LIMIT = 20_000  # characters of an explanation
 DOCUMENTED = 16  # lines of a docstring
@@ -92,7 +93,7 @@ class Worker:
             code = compile(padded, str(self.lesson.path), "exec")
             exec(code, self.module.__dict__)
         except KeyboardInterrupt:
-            error = "interrupted"
+            error = INTERRUPTED
         except SystemExit as leaving:
             error = f"the cell called exit({leaving.code!r})" if leaving.code else None
         except BaseException:

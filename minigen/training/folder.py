@@ -18,7 +18,6 @@ import os
 import shlex
 import socket
 import subprocess
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import IO, Any
 
 from minigen.errors import MinigenError, OutputError
 from minigen.images import write_atomically
+from minigen.locks import try_lock
 
 from . import toml
 
@@ -182,37 +182,14 @@ def _step(line: bytes) -> float:
 def _take_lock(folder: Path) -> IO[str]:
     """Hold folder/lock. The system lets go when the process ends, so that no lock is ever stale."""
     file = (folder / LOCK).open("a+", encoding="utf-8")
-    try:
-        _lock_file(file)
-    except BlockingIOError:
+    if not try_lock(file):
         file.seek(0)
         holder = file.read().strip() or "another process"
         file.close()
         raise OutputError(
             f"{folder} is in use by {holder}: wait for that run to end, or choose another --out"
-        ) from None
+        )
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
     return file
-
-
-def _lock_file(file: IO[str]) -> None:
-    """Lock an open file for this process; BlockingIOError when another one has it."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        file.seek(1 << 20)  # beyond the text, which others may then still read
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            raise BlockingIOError from error
-    else:
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError:
-            pass  # a file system without locks: better to run unlocked than not at all

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from minigen import cli
-from minigen.lesson import course, exercises, planted
+from minigen.lesson import course, exercises, planted, trial
 from minigen.lesson.progress import Progress
 
 GOOD = """\
@@ -176,7 +176,7 @@ def test_a_plausible_slip_does_not_pass(tmp_path, id, right, slip):
     assert right in text
     path = tmp_path / "answer.py"
     path.write_text(text.replace(right, slip), encoding="utf-8")
-    found = exercises.judge_file(lesson, id, path)
+    found = trial.judge_file(lesson, id, path)
     assert found.kind in ("wrong", "broken"), found
 
 
@@ -244,7 +244,15 @@ def test_the_commands(space, capsys):
     for state in ({"at": "gradient.belief"}, {"done": True}):
         Progress().set_lesson("gradient", **state)
         assert max(map(len, run()[1].splitlines())) <= 80
-    assert run("start")[0] == 2
+    code, said = run("start")
+    assert code == 2 and "which folder?" in said
+    code, said = run("start", "my", "space")
+    assert code == 2 and 'one folder, not 2' in said and '"my space"' in said
+    code, said = run("hint", "tanh", "power")
+    assert code == 2 and "one exercise, not 2" in said
+    assert 'unknown option "--out"' in run("check", "--out")[1]
+    code, said = run("99")
+    assert code == 2 and 'no lesson "99"' in said and "Lessons: 1" in said
 
 
 def test_a_folder_that_cannot_be_written(space, capsys, monkeypatch, tmp_path):
@@ -255,12 +263,39 @@ def test_a_folder_that_cannot_be_written(space, capsys, monkeypatch, tmp_path):
     (tmp_path / "a file").write_text("")
     assert cli.main(["lesson", "start", str(tmp_path / "a file" / "new")]) == 1
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "name another folder" in said and "--out" not in said
+    assert said.count("\n") == 1 and "name another one" in said and "--out" not in said
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "01_gradient").write_text("")
+    (tmp_path / "nowhere").symlink_to("/nowhere")
+    for word, place in (("new", "new/01_gradient"), ("nowhere", "nowhere")):
+        assert cli.main(["lesson", "start", str(tmp_path / word)]) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and f"{tmp_path / place} is no folder" in said
+        assert [*(tmp_path / "new").iterdir()] == [tmp_path / "new" / "01_gradient"]
+    assert cli.main(["lesson", "start", ""]) == 2
+    assert "which folder?" in capsys.readouterr().err
+    assert cli.main(["lesson", "build", "--out", str(tmp_path / "a file")]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1, "before a lesson runs"
+    assert "a file is no folder: name another one for the pages, --out DIR" in said.err
     (space / "runs").write_text("")  # in the place of the pictures' folder
     monkeypatch.delenv("MINIGEN_LESSON_PICTURES", raising=False)
     monkeypatch.setattr(showing.tempfile, "gettempdir", lambda: str(tmp_path))
     shown = showing.show(Image.new("L", (2, 2)), "square")
     assert shown.png == tmp_path / "minigen-lessons" / "square.png" and shown.png.exists()
+
+
+def test_a_file_that_is_named_is_the_one_that_is_judged(space, progress, tmp_path, capsys):
+    """Also in a workspace that is neither the current folder nor the one that was made last."""
+    other = tmp_path / "other" / "01_gradient" / "tanh.py"
+    other.parent.mkdir(parents=True)
+    other.write_text(GOOD)
+    assert cli.main(["lesson", "check", str(other)]) == 0
+    assert cli.main(["lesson", "check", "01_gradient/tanh.py"]) == 1
+    capsys.readouterr()
+    other.unlink()
+    assert cli.main(["lesson", "check", str(other)]) == 2
+    assert f"there is no {other}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["1"], ["run", "1"], ["check"], ["check", "gradient.tanh"]])
@@ -269,6 +304,17 @@ def test_without_hypothesis_the_first_answer_is_one_line(space, capsys, monkeypa
     assert cli.main(["lesson", *words]) == 1
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and "minigen[lessons]" in said.err
+
+
+def test_without_jupytext_no_lesson_is_run_before_the_answer(capsys, monkeypatch, tmp_path):
+    for name in ("markdown_it", "pygments", "jinja2", "latex2mathml"):
+        pytest.importorskip(name)
+    monkeypatch.setitem(sys.modules, "jupytext", None)
+    out = tmp_path / "site"
+    assert cli.main(["lesson", "build", "--out", str(out), "--notebooks", "1"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and not out.exists()
+    assert "jupytext" in said.err and "minigen[lessons]" in said.err
 
 
 def test_stubs_fit_a_terminal(tmp_path, progress):

@@ -69,3 +69,17 @@ def test_what_cannot_be_traced():
         minigen.trace(y)
     with pytest.raises(RuntimeError, match="cotangent"):
         minigen.trace(Tensor(np.ones(2), requires_grad=True) * 2.0)
+
+
+@pytest.mark.parametrize("thing", [3, None, np.ones(2), [1.0]], ids=lambda t: type(t).__name__)
+def test_what_is_no_tensor_is_named_with_a_remedy(thing):
+    loss, _ = program()
+    with pytest.raises(TypeError, match=r"trace\(\): output is a \w+, not a Tensor.*trace what"):
+        minigen.trace(thing)
+    with pytest.raises(TypeError, match=r"names\['w'\] is a \w+, not a Tensor"):
+        minigen.trace(loss, {"w": thing})
+
+
+def test_a_tensor_without_slopes_says_how_to_get_some():
+    with pytest.raises(ValueError, match="requires_grad=True"):
+        minigen.trace(Tensor(np.ones(())))
