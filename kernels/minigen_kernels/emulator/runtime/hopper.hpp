@@ -1,0 +1,44 @@
+// The wrappers of cuda/ptx.cuh for sm_90a, emulated: mbarriers, copies of boxes, wgmma.
+#pragma once
+
+inline unsigned shared_address(const void* p) { return emulator::shared_address(p); }
+
+// ---------------------------------------------------------------- mbarriers
+using Mbarrier = unsigned long long;
+__forceinline__ void mbarrier_init(Mbarrier* barrier, int arrivals,
+                                   emulator::Place here = EMULATOR_HERE) {
+  emulator::mbarrier_init(barrier, arrivals, here);
+}
+__forceinline__ void mbarrier_arrive(Mbarrier* barrier, emulator::Place here = EMULATOR_HERE) {
+  emulator::mbarrier_arrive(barrier, 0, here);
+}
+__forceinline__ void mbarrier_arrive_expect(Mbarrier* barrier, int bytes,
+                                            emulator::Place here = EMULATOR_HERE) {
+  emulator::mbarrier_arrive(barrier, bytes, here);
+}
+__forceinline__ void mbarrier_wait(Mbarrier* barrier, int parity,
+                                   emulator::Place here = EMULATOR_HERE) {
+  emulator::mbarrier_wait(barrier, parity, here);
+}
+__forceinline__ void fence_async_proxy() { emulator::fence_async_proxy(); }
+
+// ---------------------------------------------------------------- boxes of a matrix
+struct alignas(64) TensorMap {
+  unsigned char opaque[128];
+};
+__forceinline__ void copy_box(void* target, const TensorMap& map, int column, int row,
+                              Mbarrier* barrier, emulator::Place here = EMULATOR_HERE) {
+  emulator::box_issue(target, &map, column, row, barrier, here);
+}
+
+// ---------------------------------------------------------------- wgmma
+__forceinline__ void wgmma_fence() { emulator::wgmma_fence(); }
+__forceinline__ void wgmma_bf16(float (&d)[128], unsigned long long a, unsigned long long b,
+                                emulator::Place here = EMULATOR_HERE) {
+  emulator::wgmma_issue(d, 256, a, b, here);
+}
+__forceinline__ void wgmma_commit() { emulator::wgmma_commit(); }
+template <int PENDING>
+__forceinline__ void wgmma_wait(emulator::Place here = EMULATOR_HERE) {
+  emulator::wgmma_wait(PENDING, here);
+}
