@@ -139,7 +139,6 @@ static void compute(const PendingWgmma& w, float* d) {
 }
 
 void wgmma_wait(int may_be_pending, Place place) {
-  exchange(Collective::sync, 0xffffffffu, nullptr, nullptr, 0, place);
   Fiber& fiber = fibers[state.thread];
   size_t kept = 0;
   for (const PendingWgmma& w : fiber.wgmmas) {
@@ -154,6 +153,8 @@ void wgmma_wait(int may_be_pending, Place place) {
       each_chunk(w, [](const void* chunk, Swizzle) { mark_as_read_by_wgmma(chunk, 16, false); });
   }
   fiber.wgmmas.count = kept;
+  // Of the whole warp: whoever goes on may say so for all its lanes.
+  exchange(Collective::sync, 0xffffffffu, nullptr, nullptr, 0, place);
 }
 
 void check_accumulator(const void* address, Kind kind, uint64_t site) {
