@@ -315,3 +315,21 @@ KERNEL(wgmma_by_half_a_warp) {
   wgmma_wait<0>();  // BUG shuffle
   put(y, sums[threadIdx.x]);
 }
+KERNEL(wgmma_by_three_warps) {  // LAUNCH 1 96
+  TILE;
+  mbarrier_wait(&full, 0);
+  wgmma_fence();
+  wgmma_bf16(sums, operand(large), operand(large));  // BUG shuffle
+  wgmma_commit();
+  wgmma_wait<0>();
+  put(y, sums[threadIdx.x]);
+}
+KERNEL(wgmma_that_one_warp_leaves_out) {
+  TILE;
+  mbarrier_wait(&full, 0);
+  wgmma_fence();
+  if (threadIdx.x >= 32) wgmma_bf16(sums, operand(large), operand(large));  // BUG shuffle
+  wgmma_commit();
+  wgmma_wait<0>();
+  put(y, sums[threadIdx.x]);
+}

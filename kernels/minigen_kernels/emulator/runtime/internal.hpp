@@ -55,6 +55,8 @@ struct Fiber {
   List<Accumulators> accumulators;
   bool accumulators_fenced;
   int wgmma_group;
+  uint64_t wgmmas_so_far;  // a hash of all, which the four warps of a group must have in common
+  Place last_wgmma;
 };
 extern Fiber fibers[1024];
 
@@ -90,6 +92,7 @@ void fail_if_boxes_are_pending();
 
 // ---------------------------------------------------------------- wgmma.cpp
 void check_accumulator(const void* address, Kind kind, uint64_t site);
+void fail_if_warps_differ_in_their_wgmmas();
 
 // ---------------------------------------------------------------- collectives.cpp
 bool moves_data(Collective collective);

@@ -142,6 +142,8 @@ static void start_block(unsigned number) {
     fiber.accumulators.clear();
     fiber.accumulators_fenced = false;
     fiber.wgmma_group = 0;
+    fiber.wgmmas_so_far = 0;
+    fiber.last_wgmma = {nullptr, 0};
     fiber.stack = stack_of(i);
     fiber_prepare(fiber, fiber_main);
     ready.push(i);
@@ -180,6 +182,7 @@ static void run_block() {
       complete_collectives(state.thread / 32);
   }
   if (!failed) fail_if_boxes_are_pending();
+  if (!failed) fail_if_warps_differ_in_their_wgmmas();
   if (state.count && !failed) count_logged_accesses();
 }
 

@@ -88,6 +88,10 @@ void wgmma_issue(float* d, int columns, uint64_t a, uint64_t b, Place place) {
   for (const Descriptors& other : all)
     if (other.a != a || other.b != b)
       fault("shuffle", "wgmma: the lanes of a warp give different descriptors", place);
+  if (state.thread / 128 * 128 + 128 > state.threads)
+    fault("shuffle", "wgmma: the block ends before the four warps that it takes", place);
+  fiber.wgmmas_so_far = (fiber.wgmmas_so_far * 31 + a) * 31 + b + 1;
+  fiber.last_wgmma = place;
   check_operand(a, place);
   check_operand(b, place);
   if (!fiber.accumulators_fenced)
@@ -104,6 +108,15 @@ void wgmma_issue(float* d, int columns, uint64_t a, uint64_t b, Place place) {
       mark_as_read_by_wgmma(chunk, 16, true);
     });
   fiber.wgmmas.push(w);
+}
+
+void fail_if_warps_differ_in_their_wgmmas() {
+  for (int t = 0; t < state.threads; t += 32) {
+    const Fiber &mine = fibers[t], &first = fibers[t / 128 * 128];
+    if (mine.wgmmas_so_far == first.wgmmas_so_far) continue;
+    const char* text = "the four warps of a group have not executed the same wgmmas";
+    return set_fault("shuffle", text, (mine.wgmmas_so_far ? mine : first).last_wgmma, 0, 0, t);
+  }
 }
 
 void wgmma_commit() { fibers[state.thread].wgmma_group++; }
