@@ -489,12 +489,13 @@ class TensorMaps:
     ) -> tuple[int, Any]:  # fmt: skip
         span = (0, 32, 64, 128)[swizzle]
         fits = (
-            (kind, rank, interleave, promotion, fill) == (9, 2, 0, 3, 0)
-            and [type(n) for n in (*sizes, *strides)] == [np.uint64] * 3
-            and [type(n) for n in (*box, *steps)] == [np.uint32] * 4
+            (kind, rank, interleave, promotion, fill) == (9, 3, 0, 3, 0)
+            and [type(n) for n in (*sizes, *strides)] == [np.uint64] * 5
+            and [type(n) for n in (*box, *steps)] == [np.uint32] * 6
             and all(0 < n <= 2**32 for n in sizes) and all(0 < n <= 256 for n in box)
-            and address % 16 == 0 and strides[0] % 16 == 0 and strides[0] >= 2 * sizes[0]
-            and box[0] * 2 % 16 == 0 and (not span or box[0] * 2 <= span) and steps == [1, 1]
+            and address % 16 == 0 and all(n % 16 == 0 and n < 2**40 for n in strides)
+            and strides[0] >= 2 * sizes[0] and strides[1] >= strides[0] * sizes[1]
+            and box[0] * 2 % 16 == 0 and (not span or box[0] * 2 <= span) and steps == [1, 1, 1]
         )  # fmt: skip
         words = (ctypes.c_uint64 * 16)(address, *map(int, (*sizes, *box)), span)
         made = types.SimpleNamespace(getPtr=lambda: ctypes.addressof(words))
@@ -504,9 +505,9 @@ class TensorMaps:
     def map_of(raw: bytes) -> Any:
         from minigen_kernels.emulator import TensorMap
 
-        address, columns, rows, wide, high, swizzle = np.frombuffer(raw, np.uint64)[:6].tolist()
+        address, *sizes, wide, high, one, swizzle = np.frombuffer(raw, np.uint64)[:8].tolist()
         array = State.addresses[address]
-        assert array.shape == (rows, columns) and array.dtype.itemsize == 2
+        assert array.shape == tuple(sizes[::-1]) and array.dtype.itemsize == 2 and one == 1
         return TensorMap(array, (high, wide), swizzle)
 
 

@@ -52,7 +52,7 @@ def run(name: str, seed: int) -> None:
     dynamic = 33 << 10 if "hopper" in module.path.name else 256
     launch = getattr(module, name)[BUGS[name].grid, BUGS[name].block, dynamic]
     if "hopper" in module.path.name:
-        matrix = np.zeros((256, 64), np.uint16)
+        matrix = np.zeros((1, 256, 64), np.uint16)
         boxes = [emulator.TensorMap(matrix, *how) for how in (((256, 64), 128), ((8, 64), 0))]
         return launch(*boxes, np.zeros(128, np.float32))
     x = np.random.default_rng(0).standard_normal(128).astype(np.float32)

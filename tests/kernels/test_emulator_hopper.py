@@ -48,35 +48,38 @@ def module(**how):
 
 
 @given(SEEDS, st.sampled_from([0, 32, 64, 128]), st.integers(1, 40), st.integers(1, 9),
-       st.integers(1, 40), st.integers(-45, 45), st.integers(-80, 80))  # fmt: skip
-def test_a_box_with_its_swizzle_and_zeros_outside(seed, width, rows, chunks, high, row, column):
-    """Any place of it, inside the matrix, across its edges or beside it."""
-    x = np.random.default_rng(seed).integers(0, 2**16, (rows, 8 * chunks)).astype(np.uint16)
+       st.integers(1, 40), st.integers(-45, 45), st.integers(-80, 80),
+       st.integers(-1, 2))  # fmt: skip
+def test_a_box_with_its_swizzle_and_zeros_outside(
+    seed, width, rows, chunks, high, row, column, matrix
+):
+    """Any place of it, inside a matrix, across its edges or beside it; of two matrices."""
+    x = np.random.default_rng(seed).integers(1, 2**16, (2, rows, 8 * chunks)).astype(np.uint16)
     wide = (width or 128) // 2
     out = np.zeros((high, wide), np.uint16)
     map_ = emulator.TensorMap(x, (high, wide), width)
-    module(seed=seed).box_as_it_lies[1, 64](map_, out, out.size, column, row)
+    module(seed=seed).box_as_it_lies[1, 64](map_, out, out.size, column, row, matrix)
     for r in range(high):
         for c in range(wide):
-            inside = 0 <= row + r < rows and 0 <= column + c < 8 * chunks
+            inside = 0 <= row + r < rows and 0 <= column + c < 8 * chunks and 0 <= matrix < 2
             place = swizzle(2 * (r * wide + c), width) // 2
-            assert out.flat[place] == (x[row + r, column + c] if inside else 0)
+            assert out.flat[place] == (x[matrix, row + r, column + c] if inside else 0)
 
 
 @given(SEEDS, st.integers(1, 9))
 def test_a_ring_of_boxes(seed, boxes):
     x = np.random.default_rng(seed).integers(-100, 100, (8 * boxes, 64)).astype(np.float32)
     y = np.zeros((8, 64), np.float32)
-    map_ = emulator.TensorMap(bf16_bits(x), (8, 64), 0)
+    map_ = emulator.TensorMap(bf16_bits(x)[None], (8, 64), 0)
     module(seed=seed).sum_of_boxes[1, 64](map_, y, boxes)
     np.testing.assert_array_equal(y, x.reshape(boxes, 8, 64).sum(0))
 
 
 def test_a_ring_of_boxes_raises_no_alarm_under_fifty_schedules():
-    x = np.ones((40, 64), np.float32)
+    map_ = emulator.TensorMap(bf16_bits(np.ones((1, 40, 64))), (8, 64), 0)
     for seed in range(50):
         y = np.zeros((8, 64), np.float32)
-        module(seed=seed).sum_of_boxes[1, 64](emulator.TensorMap(bf16_bits(x), (8, 64), 0), y, 5)
+        module(seed=seed).sum_of_boxes[1, 64](map_, y, 5)
         assert (y == 5).all()
 
 
@@ -134,10 +137,10 @@ def test_wgmma(row_bytes, k0, leading, stride):
 )
 def test_what_no_tensor_map_can_be_made_of(array, box, swizzle, told):
     with pytest.raises(ValueError, match=told):
-        emulator.TensorMap(array, box, swizzle)
+        emulator.TensorMap(array[None], box, swizzle)
 
 
 def test_a_tensor_map_for_another_parameter():
-    map_ = emulator.TensorMap(np.zeros((4, 8), np.uint16), (4, 8), 0)
+    map_ = emulator.TensorMap(np.zeros((1, 4, 8), np.uint16), (4, 8), 0)
     with pytest.raises(TypeError, match="a tensor map given"):
-        module().box_as_it_lies[1, 64](map_, np.zeros(64, np.uint16), map_, 0, 0)
+        module().box_as_it_lies[1, 64](map_, np.zeros(64, np.uint16), map_, 0, 0, 0)

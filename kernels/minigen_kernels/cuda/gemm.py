@@ -189,12 +189,10 @@ def _launch_pipeline(a: Any, b: Any, bias: Any, c: Any, before: Any, f: np.ndarr
 def _launch_boxes(a: Any, b: Any, bias: Any, c: Any, before: Any, f: np.ndarray) -> None:
     count, m, n = c.shape
     grid = tiles(n, BOX_OF_B[0]), tiles(m, BOX_OF_A[0]), count
-    steps = [0 if len(x) == 1 else x.shape[1] for x in (a, b)]
-    of_a, of_b = (TensorMap(x.reshape(-1, x.shape[-1]), box)
-                  for x, box in ((a, BOX_OF_A), (b, BOX_OF_B)))  # fmt: skip
     launch(
-        BOXES.source, BOXES.name, grid, BOXES.threads, of_a, of_b, bias, c, m, n, a.shape[-1],
-        *steps, before, f, shared=BOXES_BYTES,
+        BOXES.source, BOXES.name, grid, BOXES.threads, TensorMap(a, BOX_OF_A),
+        TensorMap(b, BOX_OF_B), bias, c, m, n, a.shape[-1], len(a) > 1, len(b) > 1, before, f,
+        shared=BOXES_BYTES,
     )  # fmt: skip
 
 

@@ -38,13 +38,13 @@ __device__ __forceinline__ unsigned long long operand(const unsigned short* rows
 }
 
 __device__ __forceinline__ void fetch(Memory& memory, const TensorMap& a, const TensorMap& b,
-                                      int row, int column, int steps) {
+                                      int row, int column, int of_a, int of_b, int steps) {
   for (int step = 0; step < steps; step++) {
     const int i = step % STAGES, round = step / STAGES;
     if (round > 0) mbarrier_wait(&memory.empty[i], (round - 1) % 2);
     mbarrier_arrive_expect(&memory.full[i], sizeof(Stage));
-    copy_box(memory.stages[i].a, a, step * BK, row, &memory.full[i]);
-    copy_box(memory.stages[i].b, b, step * BK, column, &memory.full[i]);
+    copy_box(memory.stages[i].a, a, step * BK, row, of_a, &memory.full[i]);
+    copy_box(memory.stages[i].b, b, step * BK, column, of_b, &memory.full[i]);
   }
 }
 
@@ -69,12 +69,10 @@ __device__ __forceinline__ void multiply(Memory& memory, int row, int steps, flo
   wgmma_wait<0>();
 }
 
-// Rung 5. The rows of all matrices of a batch follow each other; a tile's rows that belong to the
-// next one are computed too, and not stored. rows_a, rows_b: from one matrix to the next; 0: one for
-// all.
+// Rung 5. many_a, many_b: a matrix for each of the batch, or one for all.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_5_wgmma(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,
-             const float* bias, float* c, int M, int N, int K, int rows_a, int rows_b,
+             const float* bias, float* c, int M, int N, int K, bool many_a, bool many_b,
              float* before, Finish<float> f) {
   extern __shared__ __align__(1024) unsigned char shared[];
   Memory& memory = *(Memory*)shared;
@@ -89,7 +87,7 @@ gemm_5_wgmma(const __grid_constant__ TensorMap a, const __grid_constant__ Tensor
   }
   __syncthreads();
   if (threadIdx.x == MULTIPLYING)
-    fetch(memory, a, b, blockIdx.z * rows_a + row0, blockIdx.z * rows_b + column0, steps);
+    fetch(memory, a, b, row0, column0, many_a ? blockIdx.z : 0, many_b ? blockIdx.z : 0, steps);
   float sums[128] = {};
   if (threadIdx.x < MULTIPLYING) multiply(memory, threadIdx.x / GROUP * 64, steps, sums);
   __syncthreads();  // nobody reads the stages any more

@@ -132,18 +132,18 @@ __device__ __forceinline__ void fence_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// ---------------------------------------------------------------- sm_90a: boxes of a matrix
-// A matrix and the box that is copied of it (CUtensorMap), made on the host: tensor_map.py.
+// ---------------------------------------------------------------- sm_90a: boxes of matrices
+// Matrices and the box that is copied of one (CUtensorMap), made on the host: tensor_map.py.
 struct alignas(64) TensorMap {
   unsigned char opaque[128];
 };
-// The box at this column and row, zeros where it leaves the matrix; its bytes go to the mbarrier.
+// The box at this column and row, zeros where it leaves its matrix; its bytes go to the mbarrier.
 __device__ __forceinline__ void copy_box(void* target, const TensorMap& map, int column, int row,
-                                         Mbarrier* barrier) {
-  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-               " [%0], [%1, {%3, %4}], [%2];"
+                                         int matrix, Mbarrier* barrier) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+               " [%0], [%1, {%3, %4, %5}], [%2];"
                :: "r"(shared_address(target)), "l"(&map), "r"(shared_address(barrier)),
-                  "r"(column), "r"(row) : "memory");
+                  "r"(column), "r"(row), "r"(matrix) : "memory");
 }
 #endif
 

@@ -1,4 +1,4 @@
-"""A matrix as the copy engine of Hopper sees it: boxes of it, for cp.async.bulk.tensor."""
+"""Matrices as the copy engine of Hopper sees them: boxes of them, for cp.async.bulk.tensor."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SWIZZLES = (0, 32, 64, 128)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TensorMap:
-    """The argument of a kernel that copies boxes of a packed matrix with elements of 2 bytes.
+    """The argument of a kernel that copies boxes of packed matrices with elements of 2 bytes.
 
-    array    (rows, columns); a row must have a multiple of 16 bytes. What of a box lies outside
-             is 0.
+    array    (matrices, rows, columns); a row must have a multiple of 16 bytes. What of a box lies
+             outside its matrix is 0.
     box      (rows, columns) of what one instruction copies.
     swizzle  bytes of a row of the box in shared memory, whose chunks of 16 bytes change places from
              row to row; 0: they lie as they come.
@@ -31,15 +31,16 @@ class TensorMap:
 
     def __post_init__(self):
         rows, columns = self.box
-        if self.array.ndim != 2 or not self.array.size or self.array.itemsize != 2:
+        if self.array.ndim != 3 or not self.array.size or self.array.itemsize != 2:
             raise ValueError(
-                f"a tensor map is of a matrix with elements of 2 bytes, not of an array of shape "
-                f"{self.array.shape} and type {self.array.dtype}"
+                f"a tensor map is of an array (matrices, rows, columns) with elements of 2 bytes, "
+                f"not of one of shape {self.array.shape} and type {self.array.dtype}"
             )
-        if not self.array.flags.c_contiguous or self.row_bytes % 16:
+        row_bytes = self.array.shape[2] * 2
+        if not self.array.flags.c_contiguous or row_bytes % 16:
             raise ValueError(
                 f"a tensor map's rows lie packed and have a multiple of 16 bytes, not "
-                f"{self.row_bytes}: pad them with zeros"
+                f"{row_bytes}: pad them with zeros"
             )
         if not (1 <= rows <= LONGEST and 1 <= columns <= LONGEST) or columns * 2 % 16:
             raise ValueError(
@@ -51,11 +52,6 @@ class TensorMap:
                 f"box's rows, which have {columns * 2}"
             )
 
-    @property
-    def row_bytes(self) -> int:
-        """Bytes from one row of the matrix to the next."""
-        return self.array.shape[1] * 2
-
     def struct(self) -> np.ndarray:
         """emulator::Map, without its address: 16 words, aligned as a kernel's parameter is."""
         room = np.zeros(BYTES + ALIGNMENT, np.uint8)
@@ -63,6 +59,6 @@ class TensorMap:
         made = room[start : start + BYTES].view(np.uint64)
         rows, columns = self.box
         made[0] = IS_A_MAP
-        made[2:5] = self.array.shape[1], self.array.shape[0], self.row_bytes
+        made[2:5] = self.array.shape[::-1]
         made[5:7].view(np.uint32)[:3] = columns, rows, SWIZZLES.index(self.swizzle)
         return made

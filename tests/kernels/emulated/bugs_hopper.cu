@@ -15,7 +15,7 @@ __device__ __forceinline__ void make(Mbarrier& barrier, int arrivals) {
 __device__ __forceinline__ void fetch(void* target, const TensorMap& map, int bytes, Mbarrier& full) {
   if (threadIdx.x == 0) {
     mbarrier_arrive_expect(&full, bytes);
-    copy_box(target, map, 0, 0, &full);
+    copy_box(target, map, 0, 0, 0, &full);
   }
 }
 // Of 8 rows a group, 128 bytes a row, with the swizzle of that many.
@@ -77,8 +77,8 @@ KERNEL(fewer_bytes_expected_than_come) {
   make(full, 1);
   if (threadIdx.x == 0) {
     mbarrier_arrive_expect(&full, BYTES);
-    copy_box(s[0], strip, 0, 0, &full);
-    copy_box(s[1], strip, 0, 8, &full);
+    copy_box(s[0], strip, 0, 0, 0, &full);
+    copy_box(s[1], strip, 0, 8, 0, &full);
   }
   mbarrier_wait(&full, 0);
   put(y, s[0][threadIdx.x] + s[1][threadIdx.x]);  // BUG wait
@@ -89,7 +89,7 @@ KERNEL(fewer_bytes_expected_than_a_box_has) {
   make(full, 1);
   if (threadIdx.x == 0) {
     mbarrier_arrive_expect(&full, BYTES / 2);
-    copy_box(s, strip, 0, 0, &full);  // BUG mbarrier
+    copy_box(s, strip, 0, 0, 0, &full);  // BUG mbarrier
   }
   mbarrier_wait(&full, 0);
   put(y, s[threadIdx.x]);
@@ -118,7 +118,7 @@ KERNEL(mbarrier_without_a_fence) {
   if (threadIdx.x == 0) {
     mbarrier_init(&full, 1);
     mbarrier_arrive_expect(&full, BYTES);
-    copy_box(s, strip, 0, 0, &full);  // BUG fence
+    copy_box(s, strip, 0, 0, 0, &full);  // BUG fence
   }
   __syncthreads();
   mbarrier_wait(&full, 0);
@@ -134,7 +134,7 @@ KERNEL(refilled_before_all_have_read) {
     if (i > 0 && threadIdx.x == 0) mbarrier_wait(&empty, 0);
     if (threadIdx.x == 0) {
       mbarrier_arrive_expect(&full, BYTES);
-      copy_box(s, strip, 0, 0, &full);  // BUG race
+      copy_box(s, strip, 0, 0, 0, &full);  // BUG race
     }
     mbarrier_wait(&full, i);
     sum += s[threadIdx.x];  // BUG wait
@@ -152,7 +152,7 @@ KERNEL(emptied_before_it_was_read) {
     if (i > 0 && threadIdx.x == 0) mbarrier_wait(&empty, 0);
     if (threadIdx.x == 0) {
       mbarrier_arrive_expect(&full, BYTES);
-      copy_box(s, strip, 0, 0, &full);  // BUG race
+      copy_box(s, strip, 0, 0, 0, &full);  // BUG race
     }
     mbarrier_wait(&full, i);
     mbarrier_arrive(&empty);
@@ -164,13 +164,13 @@ KERNEL(box_to_a_crooked_address) {
   __shared__ alignas(1024) unsigned short s[2 * NUMBERS];
   __shared__ Mbarrier full;
   make(full, 1);
-  if (threadIdx.x == 0) copy_box(s + 8, strip, 0, 0, &full);  // BUG misaligned
+  if (threadIdx.x == 0) copy_box(s + 8, strip, 0, 0, 0, &full);  // BUG misaligned
 }
 KERNEL(box_larger_than_its_target) {
   __shared__ alignas(1024) unsigned short s[NUMBERS / 2];
   __shared__ Mbarrier full;
   make(full, 1);
-  if (threadIdx.x == 0) copy_box(s, strip, 0, 0, &full);  // BUG out-of-bounds
+  if (threadIdx.x == 0) copy_box(s, strip, 0, 0, 0, &full);  // BUG out-of-bounds
 }
 KERNEL(box_left_behind) {
   __shared__ alignas(1024) unsigned short s[NUMBERS];
@@ -178,7 +178,7 @@ KERNEL(box_left_behind) {
   make(full, 1);
   if (threadIdx.x == 0) {
     mbarrier_arrive_expect(&full, BYTES);
-    copy_box(s, strip, 0, 0, &full);  // BUG wait
+    copy_box(s, strip, 0, 0, 0, &full);  // BUG wait
   }
 }
 
@@ -259,7 +259,7 @@ KERNEL(tile_refilled_under_a_wgmma) {
   __syncthreads();
   if (threadIdx.x == 0) {
     mbarrier_arrive_expect(&full, 2 * 256 * 64);
-    copy_box(large, tile, 0, 0, &full);  // BUG wait
+    copy_box(large, tile, 0, 0, 0, &full);  // BUG wait
   }
   wgmma_wait<0>();
   mbarrier_wait(&full, 1);

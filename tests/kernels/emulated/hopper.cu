@@ -3,14 +3,15 @@
 #define KERNEL(NAME) extern "C" __global__ void NAME
 
 // A box as it lies in shared memory.
-KERNEL(box_as_it_lies)(TensorMap map, unsigned short* out, int size, int column, int row) {
+KERNEL(box_as_it_lies)(TensorMap map, unsigned short* out, int size, int column, int row,
+                       int matrix) {
   __shared__ alignas(1024) unsigned short box[256 * 64];
   __shared__ Mbarrier there;
   if (threadIdx.x == 0) {
     mbarrier_init(&there, 1);
     fence_async_proxy();
     mbarrier_arrive_expect(&there, 2 * size);
-    copy_box(box, map, column, row, &there);
+    copy_box(box, map, column, row, matrix, &there);
   }
   __syncthreads();
   mbarrier_wait(&there, 0);
@@ -52,7 +53,7 @@ KERNEL(sum_of_boxes)(TensorMap map, float* y, int boxes) {
     for (int i = 0; i < boxes; i++) {
       if (i >= 2) mbarrier_wait(&empty[i % 2], i / 2 % 2 ^ 1);
       mbarrier_arrive_expect(&full[i % 2], 1024);
-      copy_box(ring[i % 2], map, 0, 8 * i, &full[i % 2]);
+      copy_box(ring[i % 2], map, 0, 8 * i, 0, &full[i % 2]);
     }
   if (threadIdx.x < 32) {
     float sums[16] = {};

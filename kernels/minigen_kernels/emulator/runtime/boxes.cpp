@@ -1,4 +1,4 @@
-// cp.async.bulk.tensor: a box of a matrix to shared memory. As with cp.async the target is poisoned
+// cp.async.bulk.tensor: a box of one of several matrices to shared memory. As with cp.async the target is poisoned
 // when the copy is issued and counts as in flight; it lands when nobody can go on and somebody waits
 // for its mbarrier. What lies outside the matrix is 0.
 #include "internal.hpp"
@@ -11,7 +11,7 @@ constexpr int ELEMENT = 2;                         // bytes
 struct PendingBox {
   Map map;
   char* target;
-  long column, row;
+  long column, row, plane;
   const void* barrier;
   uint32_t phase, clock;
   int thread, bytes;
@@ -28,17 +28,21 @@ static void each_row(const PendingBox& box, F f) {
   const long columns = map.columns, width = map.box_columns;
   for (long r = 0; r < long(map.box_rows); r++) {
     long row = box.row + r, begin = box.column < 0 ? -box.column : 0, end = columns - box.column;
-    if (begin > width || row < 0 || row >= long(map.rows)) begin = width;
+    bool there = row >= 0 && row < long(map.rows) && box.plane >= 0 && box.plane < long(map.planes);
+    if (begin > width || !there) begin = width;
     end = end < begin ? begin : end > width ? width : end;
-    char* source = map.address + row * long(map.row_bytes) + (box.column + begin) * ELEMENT;
+    char* source = map.address +
+                   ((box.plane * map.rows + row) * columns + box.column + begin) * ELEMENT;
     f((r * width + begin) * ELEMENT, source, (end - begin) * ELEMENT);
   }
 }
 
-void box_issue(void* target, const void* map, int column, int row, void* barrier, Place place) {
+void box_issue(void* target, const void* map, int column, int row, int plane, void* barrier,
+               Place place) {
   const void* pc = __builtin_return_address(0);
   Fiber& fiber = fibers[state.thread];
-  PendingBox box{*(const Map*)map, (char*)target, column, row, barrier, 0, 0, state.thread, 0, 0};
+  PendingBox box{*(const Map*)map, (char*)target, column, row, plane, barrier, 0, 0,
+                 state.thread,     0,             0};
   if (box.map.is_a_map != IS_A_MAP) fault("out-of-bounds", "this is no tensor map", place);
   if ((uintptr_t)target & 127) fault("misaligned", "the target of a box: 128 bytes", place);
   box.bytes = int(box.map.box_columns * box.map.box_rows * ELEMENT);

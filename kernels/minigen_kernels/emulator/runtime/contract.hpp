@@ -70,16 +70,17 @@ void mbarrier_arrive(void* barrier, int bytes_to_come, Place place);
 void mbarrier_wait(void* barrier, int parity, Place place);
 void fence_async_proxy();
 
-// Boxes of a matrix, copied in the background. Mirrored in tensor_map.py, which makes them.
+// Boxes of matrices, copied in the background. Mirrored in tensor_map.py, which makes them.
 enum class Swizzle : uint32_t { none, by_32, by_64, by_128 };
 struct Map {
   uint64_t is_a_map;
   char* address;
-  uint64_t columns, rows, row_bytes;  // of the matrix, whose elements have 2 bytes
+  uint64_t columns, rows, planes;  // of the matrices, one behind the other; elements of 2 bytes
   uint32_t box_columns, box_rows;
   Swizzle swizzle;
 };
-void box_issue(void* target, const void* map, int column, int row, void* barrier, Place place);
+void box_issue(void* target, const void* map, int column, int row, int plane, void* barrier,
+               Place place);
 // Where a byte lies in memory that is written or read with a swizzle.
 inline char* swizzled(char* address, Swizzle swizzle) {
   const unsigned masks[] = {0, 1, 3, 7};

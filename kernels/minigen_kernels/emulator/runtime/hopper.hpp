@@ -22,13 +22,13 @@ __forceinline__ void mbarrier_wait(Mbarrier* barrier, int parity,
 }
 __forceinline__ void fence_async_proxy() { emulator::fence_async_proxy(); }
 
-// ---------------------------------------------------------------- boxes of a matrix
+// ---------------------------------------------------------------- boxes of matrices
 struct alignas(64) TensorMap {
   unsigned char opaque[128];
 };
-__forceinline__ void copy_box(void* target, const TensorMap& map, int column, int row,
+__forceinline__ void copy_box(void* target, const TensorMap& map, int column, int row, int matrix,
                               Mbarrier* barrier, emulator::Place here = EMULATOR_HERE) {
-  emulator::box_issue(target, &map, column, row, barrier, here);
+  emulator::box_issue(target, &map, column, row, matrix, barrier, here);
 }
 
 // ---------------------------------------------------------------- wgmma
