@@ -100,28 +100,71 @@ def stored(x, row_bytes, k0, leading, stride):
     return words[: (len(x) // 8) * 512], np.uint64(descriptor)
 
 
+def accumulators(sums):
+    """The (rows, columns) that a thread holds, (128, sums)."""
+    by_lane = np.array([[clayout(t, v) for v in range(sums)] for t in range(128)])
+    return by_lane[..., 0], by_lane[..., 1]
+
+
+def product(rng, columns):
+    """(a, b as bits, a starting value c, the exact product) of one instruction."""
+    a, b = (bf16_bits(rng.standard_normal(s)) for s in ((64, 16), (columns, 16)))
+    c = rng.standard_normal((64, columns)).astype(np.float32)
+    return a, b, c, bf16_values(a).astype(float) @ bf16_values(b).T.astype(float) + c
+
+
+@pytest.mark.parametrize("sums", [128, 64])
 @pytest.mark.parametrize(
     "row_bytes, k0, leading, stride",
     [(128, 0, 16, 1024), (128, 48, 0, 1024), (64, 16, 0, 512), (32, 0, 16, 256), (0, 0, 128, 256),
      (0, 0, 1024, 128)],
 )  # fmt: skip
-def test_wgmma(row_bytes, k0, leading, stride):
+def test_wgmma(row_bytes, k0, leading, stride, sums):
     """Both operands by descriptors of every swizzle, and the accumulators by lanes."""
-    rng = np.random.default_rng(stride)
-    a, b = (bf16_bits(rng.standard_normal(s)) for s in ((64, 16), (256, 16)))
-    c = rng.standard_normal((64, 256)).astype(np.float32)
+    a, b, c, exact = product(np.random.default_rng(stride), 2 * sums)
     of_b = (4096 if (leading, stride) == (1024, 128) else leading, stride)
     left, right = stored(a, row_bytes, k0, leading, stride), stored(b, row_bytes, k0, *of_b)
-    by_lane = np.array([[clayout(t, v) for v in range(128)] for t in range(128)])
-    rows, columns = by_lane[..., 0], by_lane[..., 1]
-    d = c[rows, columns]
+    held = accumulators(sums)
     for seed in range(2):
-        got = d.copy()
-        module(seed=seed).wgmma_lanes[1, 128](
-            left[0], left[0].size, left[1], right[0], right[0].size, right[1], got
-        )
-        exact = bf16_values(a).astype(float) @ bf16_values(b).T.astype(float) + c
-        np.testing.assert_allclose(got, exact[rows, columns], rtol=1e-5, atol=1e-5)
+        got = c[held]
+        kernel = getattr(module(seed=seed), f"wgmma_{sums}")
+        kernel[1, 128](left[0], left[0].size, left[1], right[0], right[0].size, right[1], got)
+        np.testing.assert_allclose(got, exact[held], rtol=1e-5, atol=1e-5)
+
+
+def stored_turned(x, line_bytes, leading, stride):
+    """(words, descriptor without its address) of (columns, 16) numbers, columns side by side.
+
+    CUTLASS: ((T, 2^B, m), (8, k)):((1, T, LBO), (2^B T, SBO)), T = 8; where nothing is swizzled
+    ((T, 1, m), (8, k)):((1, T, SBO), (T, LBO)).
+    """
+    words = np.full(32 * 1024 // 2, 0x7FFF, np.uint16)
+    line = line_bytes or 16
+    next_columns, next_k = (leading, stride) if line_bytes else (stride, leading)
+    for n in range(len(x)):
+        for k in range(16):
+            plain = 2 * n // line * next_columns + 2 * n % line + k // 8 * next_k + k % 8 * line
+            words[swizzle(plain, line_bytes) // 2] = x[n, k]
+    descriptor = leading >> 4 << 16 | stride >> 4 << 32 | MODES[line_bytes] << 62
+    return words[: 2 * len(x) * 16], np.uint64(descriptor)
+
+
+@pytest.mark.parametrize("sums", [64, 32])
+@pytest.mark.parametrize(
+    "line_bytes, leading, stride",
+    [(128, 2048, 1024), (64, 1024, 512), (32, 512, 256), (0, 128, 256)],
+)
+def test_wgmma_of_registers_and_columns_side_by_side(line_bytes, leading, stride, sums):
+    """A as mma.sync has it (ALayout_64x16 is CLayout_64x16), B along its columns."""
+    a, b, c, exact = product(np.random.default_rng(stride), 2 * sums)
+    left = a[accumulators(8)].copy().view(np.uint32)
+    right = stored_turned(b, line_bytes, leading, stride)
+    held = accumulators(sums)
+    for seed in range(2):
+        got = c[held]
+        kernel = getattr(module(seed=seed), f"wgmma_turned_{sums}")
+        kernel[1, 128](left, right[0], right[0].size, right[1], got)
+        np.testing.assert_allclose(got, exact[held], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

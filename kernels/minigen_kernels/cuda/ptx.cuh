@@ -159,27 +159,47 @@ template <int PENDING>
 __device__ __forceinline__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(PENDING) : "memory");
 }
-// d (64 x 256) += a (64 x 16) b (16 x 256) by four warps; a and b in shared memory, rows along k,
-// where descriptors point.
+// d (64 x N) += a (64 x 16) b (16 x N) by four warps, N twice as many as a thread has sums. b lies in
+// shared memory where a descriptor points; so does a, both in rows along k; or a is in registers, as
+// for mma.sync, and b's columns lie side by side.
+#define MINIGEN_NAMES_32 \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15" \
+  ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define MINIGEN_NAMES_64 MINIGEN_NAMES_32 \
+  ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47" \
+  ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define MINIGEN_NAMES_128 MINIGEN_NAMES_64 \
+  ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79" \
+  ",%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95" \
+  ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111" \
+  ",%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
 #define MINIGEN_4(I) "+f"(d[I]), "+f"(d[I + 1]), "+f"(d[I + 2]), "+f"(d[I + 3])
 #define MINIGEN_16(I) MINIGEN_4(I), MINIGEN_4(I + 4), MINIGEN_4(I + 8), MINIGEN_4(I + 12)
-__device__ __forceinline__ void wgmma_bf16(float (&d)[128], unsigned long long a,
-                                           unsigned long long b) {
-  asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
-               "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-               "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-               "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-               "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,"
-               "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,"
-               "%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,"
-               "%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,"
-               "%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
-               "}, %128, %129, 1, 1, 1, 0, 0;"  // added to d; neither negated; both along k
-               : MINIGEN_16(0), MINIGEN_16(16), MINIGEN_16(32), MINIGEN_16(48), MINIGEN_16(64),
-                 MINIGEN_16(80), MINIGEN_16(96), MINIGEN_16(112)
-               : "l"(a), "l"(b) : "memory");
-}
-#undef MINIGEN_16
-#undef MINIGEN_4
+#define MINIGEN_SUMS_32 MINIGEN_16(0), MINIGEN_16(16)
+#define MINIGEN_SUMS_64 MINIGEN_SUMS_32, MINIGEN_16(32), MINIGEN_16(48)
+#define MINIGEN_SUMS_128                                                                          \
+  MINIGEN_SUMS_64, MINIGEN_16(64), MINIGEN_16(80), MINIGEN_16(96), MINIGEN_16(112)
+// The numbers behind the operands: added to d, neither negated, and which of them are turned.
+#define MINIGEN_WGMMA(SUMS, N, A, B)                                                              \
+  __device__ __forceinline__ void wgmma_bf16(float (&d)[SUMS], unsigned long long a,              \
+                                             unsigned long long b) {                              \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {"                     \
+                 MINIGEN_NAMES_##SUMS "}, " A ", " B ", 1, 1, 1, 0, 0;"                           \
+                 : MINIGEN_SUMS_##SUMS : "l"(a), "l"(b) : "memory");                              \
+  }
+#define MINIGEN_WGMMA_TURNED(SUMS, N, A, B)                                                       \
+  __device__ __forceinline__ void wgmma_bf16(float (&d)[SUMS], const unsigned (&a)[4],            \
+                                             unsigned long long b) {                              \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {"                     \
+                 MINIGEN_NAMES_##SUMS "}, {" A "}, " B ", 1, 1, 1, 1;"                            \
+                 : MINIGEN_SUMS_##SUMS                                                            \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b) : "memory");                \
+  }
+MINIGEN_WGMMA(128, 256, "%128", "%129")
+MINIGEN_WGMMA(64, 128, "%64", "%65")
+MINIGEN_WGMMA_TURNED(64, 128, "%64,%65,%66,%67", "%68")
+MINIGEN_WGMMA_TURNED(32, 64, "%32,%33,%34,%35", "%36")
+#undef MINIGEN_WGMMA
+#undef MINIGEN_WGMMA_TURNED
 #endif
 #endif

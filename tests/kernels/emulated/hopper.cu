@@ -18,23 +18,57 @@ KERNEL(box_as_it_lies)(TensorMap map, unsigned short* out, int size, int column,
   for (int i = threadIdx.x; i < size; i += blockDim.x) out[i] = box[i];
 }
 
-// d += a bᵀ, 64 x 256 x 16, by lanes; the descriptors are given, but for where the operands lie.
-KERNEL(wgmma_lanes)(const unsigned short* a, int size_a, unsigned long long of_a,
-                    const unsigned short* b, int size_b, unsigned long long of_b, float* d) {
+// d += a b, 64 x 2 SUMS x 16, by lanes; the descriptors are given, but for where the operands lie.
+template <int SUMS>
+__device__ __forceinline__ void by_lanes(const unsigned short* a, int size_a,
+                                         unsigned long long of_a, const unsigned short* b,
+                                         int size_b, unsigned long long of_b, float* d) {
   __shared__ alignas(1024) unsigned short at_a[64 * 64];
   __shared__ alignas(1024) unsigned short at_b[256 * 64];
   for (int i = threadIdx.x; i < size_a; i += 128) at_a[i] = a[i];
   for (int i = threadIdx.x; i < size_b; i += 128) at_b[i] = b[i];
   fence_async_proxy();
   __syncthreads();
-  float sums[128];
-  for (int i = 0; i < 128; i++) sums[i] = d[128 * threadIdx.x + i];
+  float sums[SUMS];
+  for (int i = 0; i < SUMS; i++) sums[i] = d[SUMS * threadIdx.x + i];
   wgmma_fence();
   wgmma_bf16(sums, of_a + (shared_address(at_a) >> 4), of_b + (shared_address(at_b) >> 4));
   wgmma_commit();
   wgmma_wait<0>();
-  for (int i = 0; i < 128; i++) d[128 * threadIdx.x + i] = sums[i];
+  for (int i = 0; i < SUMS; i++) d[SUMS * threadIdx.x + i] = sums[i];
 }
+// The same with a in registers, by lanes.
+template <int SUMS>
+__device__ __forceinline__ void turned_by_lanes(const unsigned* a, const unsigned short* b,
+                                                int size_b, unsigned long long of_b, float* d) {
+  __shared__ alignas(1024) unsigned short at_b[256 * 64];
+  for (int i = threadIdx.x; i < size_b; i += 128) at_b[i] = b[i];
+  fence_async_proxy();
+  __syncthreads();
+  float sums[SUMS];
+  unsigned left[4];
+  for (int i = 0; i < SUMS; i++) sums[i] = d[SUMS * threadIdx.x + i];
+  for (int i = 0; i < 4; i++) left[i] = a[4 * threadIdx.x + i];
+  wgmma_fence();
+  wgmma_bf16(sums, left, of_b + (shared_address(at_b) >> 4));
+  wgmma_commit();
+  wgmma_wait<0>();
+  for (int i = 0; i < SUMS; i++) d[SUMS * threadIdx.x + i] = sums[i];
+}
+#define WGMMA(SUMS)                                                                               \
+  KERNEL(wgmma_##SUMS)(const unsigned short* a, int size_a, unsigned long long of_a,              \
+                       const unsigned short* b, int size_b, unsigned long long of_b, float* d) {  \
+    by_lanes<SUMS>(a, size_a, of_a, b, size_b, of_b, d);                                          \
+  }
+#define TURNED(SUMS)                                                                              \
+  KERNEL(wgmma_turned_##SUMS)(const unsigned* a, const unsigned short* b, int size_b,             \
+                              unsigned long long of_b, float* d) {                                \
+    turned_by_lanes<SUMS>(a, b, size_b, of_b, d);                                                 \
+  }
+WGMMA(128)
+WGMMA(64)
+TURNED(64)
+TURNED(32)
 
 // y[i] = the sum over all boxes of 8 x 64 of x's rows, at this place: a warp fetches into a ring of
 // two boxes, another adds up.

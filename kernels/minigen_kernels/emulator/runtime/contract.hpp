@@ -88,10 +88,12 @@ inline char* swizzled(char* address, Swizzle swizzle) {
   return (char*)((uintptr_t)address ^ flip << 4);
 }
 
-// wgmma: d (64 x columns) += a b, in the background, of operands that descriptors point to.
+// wgmma: d (64 x columns) += a b, in the background, of operands that descriptors point to: rows
+// along k; or a in four registers, and b with its columns side by side.
 unsigned shared_address(const void* p);
 void wgmma_fence();
 void wgmma_issue(float* d, int columns, uint64_t a, uint64_t b, Place place);
+void wgmma_issue(float* d, int columns, const unsigned (&a)[4], uint64_t b, Place place);
 void wgmma_commit();
 void wgmma_wait(int groups_that_may_be_pending, Place place);
 

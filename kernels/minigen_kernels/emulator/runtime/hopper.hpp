@@ -33,9 +33,17 @@ __forceinline__ void copy_box(void* target, const TensorMap& map, int column, in
 
 // ---------------------------------------------------------------- wgmma
 __forceinline__ void wgmma_fence() { emulator::wgmma_fence(); }
-__forceinline__ void wgmma_bf16(float (&d)[128], unsigned long long a, unsigned long long b,
+template <int SUMS>
+__forceinline__ void wgmma_bf16(float (&d)[SUMS], unsigned long long a, unsigned long long b,
                                 emulator::Place here = EMULATOR_HERE) {
-  emulator::wgmma_issue(d, 256, a, b, here);
+  static_assert(SUMS == 64 || SUMS == 128);
+  emulator::wgmma_issue(d, 2 * SUMS, a, b, here);
+}
+template <int SUMS>
+__forceinline__ void wgmma_bf16(float (&d)[SUMS], const unsigned (&a)[4], unsigned long long b,
+                                emulator::Place here = EMULATOR_HERE) {
+  static_assert(SUMS == 32 || SUMS == 64);
+  emulator::wgmma_issue(d, 2 * SUMS, a, b, here);
 }
 __forceinline__ void wgmma_commit() { emulator::wgmma_commit(); }
 template <int PENDING>

@@ -25,7 +25,9 @@ struct Accumulators {  // of a thread, that wgmma has used
 struct PendingWgmma {
   float* d;
   int columns, group;
+  bool from_registers;  // a, and then b's columns lie side by side
   uint64_t a, b;
+  float left[2][16];  // the two rows of A that the lane multiplies, if they come from registers
   Place place;
 };
 
