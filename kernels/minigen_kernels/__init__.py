@@ -76,8 +76,8 @@ def use(
                  bits), for tensor cores to multiply. Arrays and sums stay float32. "tf32x3" keeps
                  22 bits, by three products in TF32 for each (but attention is in float32). float64
                  arrays are not affected; a product of float32 arrays on the CPU is then an error.
-                 There is one rung of each kernel in a precision, whatever `rung` says; but of
-                 the matrix product in bfloat16 there are the rungs 3, 4 and 5.
+                 There is one rung of each kernel in a precision, whatever `rung` says; but in
+                 bfloat16 the matrix product has the rungs 3, 4 and 5, and attention 2, 3 and 4.
     own          kernels of your own by name, e.g. use(conv2d=my_conv2d).
     """
     global _setting

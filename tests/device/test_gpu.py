@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from minigen_kernels import backend_of, cuda, use
-from minigen_kernels.cuda import device, gemm
+from minigen_kernels.cuda import attention, device, gemm
 from minigen_kernels.random import Generator
 
 from minigen import Tensor
@@ -151,6 +151,25 @@ def test_wgmma(shape, gpu, monkeypatch):
         assert np.linalg.norm(before.get() - exact) <= 1e-6 * np.linalg.norm(exact)
         assert np.linalg.norm(y.get() - np.tanh(exact)) <= 1e-5 * np.linalg.norm(np.tanh(exact))
         np.testing.assert_array_equal(plain, before.get())
+
+
+@pytest.mark.parametrize("shape", [(150, 330, 70, 66), (261, 70, 33, 5), (128, 128, 128, 128)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_by_wgmma(shape, causal, gpu, monkeypatch):
+    """Rung 4 on heads too few for it, beside rung 2, whose weights are rounded at other maxima."""
+    if device.architecture(0) != "sm_90":
+        pytest.skip(f"wgmma is for compute capability 9.0, and this is {device.architecture(0)}")
+    monkeypatch.setattr(attention, "LEAST_BLOCKS", 1)
+    rows, keys, d, dv = shape
+    rng = np.random.default_rng(d)
+    drawn_arrays = [rng.standard_normal(s) for s in ((2, rows, d), (2, keys, d), (2, keys, dv))]
+    q, k, v = (rounded(x, "bf16") for x in drawn_arrays)
+    exact = backend_of(q).attention(q, k, v, None, causal)
+    given = [gpu.asarray(x.astype(np.float32)) for x in (q, k, v)]
+    with use(precision="bf16"):
+        found = backend_of(given[0]).attention(*given, None, causal)
+    for got, right, bound in zip(found, exact, (4e-3, 1e-5), strict=True):
+        assert np.linalg.norm(got.get() - right) <= bound * np.linalg.norm(right)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

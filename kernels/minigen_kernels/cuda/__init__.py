@@ -104,16 +104,17 @@ TENSOR_CORES: dict[str, dict[str, Any]] = {
         "gemm_activated": gemm.gemm_activated_5_bf16,
         "conv2d_activated": conv.conv2d_activated_4_bf16,
         "conv_transpose2d_activated": conv.conv_transpose2d_activated_3_bf16,
-        "attention": attention.attention_3_bf16,
+        "attention": attention.attention_4_bf16,
         "attention_backward": attention.attention_backward_2_bf16,
     },
 }
 
-# The rungs below those, by their numbers, for use(precision=..., rung=...): the GEMM's in bfloat16.
+# Rungs below those, by their numbers, for use(precision=..., rung=...).
 LOWER_TENSOR_CORES: dict[str, dict[str, dict[int, Any]]] = {
     "bf16": {
         "gemm": {3: gemm.gemm_3_bf16, 4: gemm.gemm_4_bf16},
         "gemm_activated": {3: gemm.gemm_activated_3_bf16, 4: gemm.gemm_activated_4_bf16},
+        "attention": {2: attention.attention_2_bf16, 3: attention.attention_3_bf16},
     }
 }
 

@@ -56,6 +56,11 @@ def architecture(device: int) -> str:
     return f"sm_{sys.modules['cupy'].cuda.Device(device).compute_capability}"
 
 
+def is_hopper(array: Any) -> bool:
+    """Whether it is computed with by sm_90a: a GPU of compute capability 9.0, or the emulator."""
+    return not on_gpu(array) or architecture(array.device.id) == "sm_90"
+
+
 @functools.cache
 def loaded(source: Path, kernel: str, architecture: str, device: int) -> Any:
     """The kernel, ready to be launched on this device; a function's settings are per device."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import empty, geometry, on_gpu
+from .. import empty, geometry
 from ..emulator.tensor_map import TensorMap
-from . import device
 from .activation import NOTHING, Finish
+from .device import is_hopper
 from .launch import MOST_BLOCKS, Kernel, float64_by, launch, packed, suffix, tiles
 from .rounding import rounded, turned
 
@@ -141,8 +141,7 @@ def _gemm_by_boxes(
 ) -> Any:
     batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
     blocks = tiles(m, BOX_OF_A[0]) * tiles(n, BOX_OF_B[0]) * math.prod(batch)
-    is_hopper = not on_gpu(a) or device.architecture(a.device.id) == "sm_90"
-    if not is_hopper or not depth or blocks < LEAST_TILES:
+    if not is_hopper(a) or not depth or blocks < LEAST_TILES:
         return _gemm_in_bf16(a, b, transpose_a, transpose_b, bias, finish)
     return _gemm_rounded(_launch_boxes, a, b, transpose_a, transpose_b, bias, finish)
 

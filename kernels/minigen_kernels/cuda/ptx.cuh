@@ -155,13 +155,22 @@ __device__ __forceinline__ void wgmma_fence() {
 __device__ __forceinline__ void wgmma_commit() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
+// Registers of a thread from here on, for all four warps of a group: some leave what others take.
+template <int COUNT>
+__device__ __forceinline__ void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(COUNT));
+}
+template <int COUNT>
+__device__ __forceinline__ void keep_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(COUNT));
+}
 template <int PENDING>
 __device__ __forceinline__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(PENDING) : "memory");
 }
-// d (64 x N) += a (64 x 16) b (16 x N) by four warps, N twice as many as a thread has sums. b lies in
-// shared memory where a descriptor points; so does a, both in rows along k; or a is in registers, as
-// for mma.sync, and b's columns lie side by side.
+// d (64 x N) += a (64 x 16) b (16 x N) by four warps, N twice as many as a thread has sums. b lies
+// in shared memory where a descriptor points; so does a, both in rows along k; or a is in registers,
+// as for mma.sync, and b's columns lie side by side.
 #define MINIGEN_NAMES_32 \
   "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15" \
   ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
@@ -196,7 +205,7 @@ __device__ __forceinline__ void wgmma_wait() {
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b) : "memory");                \
   }
 MINIGEN_WGMMA(128, 256, "%128", "%129")
-MINIGEN_WGMMA(64, 128, "%64", "%65")
+MINIGEN_WGMMA(32, 64, "%32", "%33")
 MINIGEN_WGMMA_TURNED(64, 128, "%64,%65,%66,%67", "%68")
 MINIGEN_WGMMA_TURNED(32, 64, "%32,%33,%34,%35", "%36")
 #undef MINIGEN_WGMMA

@@ -9,7 +9,7 @@ The sources are those that a GPU runs, unmodified; g++ 12 or newer compiles them
 floats (float32), NumPy scalars of their own type, structured ones for structs, a tuple of
 arrays for a struct of pointers, and a TensorMap for the parameter that copies boxes (TMA).
 
-Of sm_90a: mbarriers, cp.async.bulk.tensor of matrices, and wgmma of bfloat16 from shared memory.
+Of sm_90a: mbarriers, cp.async.bulk.tensor of matrices, and wgmma of bfloat16.
 Not emulated: timing, weak memory, limits of registers, clusters, cooperative launches.
 """
 

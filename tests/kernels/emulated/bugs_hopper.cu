@@ -1,6 +1,6 @@
-// As bugs.cu, of what sm_90a adds: one kernel, one bug. tile copies boxes of 256 rows of 64 numbers,
-// 32 KiB with a swizzle of 128 bytes; strip boxes of 8 such rows, 1 KiB as they lie; both of a matrix
-// of 256 rows. y has 128 floats. LAUNCH: other blocks and threads than 1, 128.
+// As bugs.cu, of what sm_90a adds: one kernel, one bug. tile copies boxes of 256 rows of 64
+// numbers, 32 KiB with a swizzle of 128 bytes; strip boxes of 8 such rows, 1 KiB as they lie; both of
+// a matrix of 256 rows. y has 128 floats. LAUNCH: other blocks and threads than 1, 128.
 #include "ptx.cuh"
 #define KERNEL(NAME) extern "C" __global__ void NAME(TensorMap tile, TensorMap strip, float* y)
 constexpr int BYTES = 1024, NUMBERS = 512;  // of a strip
@@ -12,7 +12,8 @@ __device__ __forceinline__ void make(Mbarrier& barrier, int arrivals) {
   }
   __syncthreads();
 }
-__device__ __forceinline__ void fetch(void* target, const TensorMap& map, int bytes, Mbarrier& full) {
+__device__ __forceinline__ void fetch(void* target, const TensorMap& map, int bytes,
+                                      Mbarrier& full) {
   if (threadIdx.x == 0) {
     mbarrier_arrive_expect(&full, bytes);
     copy_box(target, map, 0, 0, 0, &full);
@@ -301,7 +302,8 @@ KERNEL(stride_beyond_the_tile) {
   TILE;
   mbarrier_wait(&full, 0);
   wgmma_fence();
-  wgmma_bf16(sums, operand(large), operand(large) + (64ull << 32));  // BUG out-of-bounds BUG uninitialised
+  const unsigned long long too_far = operand(large) + (64ull << 32);
+  wgmma_bf16(sums, operand(large), too_far);  // BUG out-of-bounds BUG uninitialised
   wgmma_commit();
   wgmma_wait<0>();
   put(y, sums[threadIdx.x]);

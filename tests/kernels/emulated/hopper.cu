@@ -66,7 +66,7 @@ __device__ __forceinline__ void turned_by_lanes(const unsigned* a, const unsigne
     turned_by_lanes<SUMS>(a, b, size_b, of_b, d);                                                 \
   }
 WGMMA(128)
-WGMMA(64)
+WGMMA(32)
 TURNED(64)
 TURNED(32)
 

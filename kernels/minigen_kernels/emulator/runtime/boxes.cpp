@@ -1,6 +1,6 @@
-// cp.async.bulk.tensor: a box of one of several matrices to shared memory. As with cp.async the target is poisoned
-// when the copy is issued and counts as in flight; it lands when nobody can go on and somebody waits
-// for its mbarrier. What lies outside the matrix is 0.
+// cp.async.bulk.tensor: a box of one of several matrices to shared memory. As with cp.async the
+// target is poisoned when the copy is issued and counts as in flight; it lands when nobody can go on
+// and somebody waits for its mbarrier. What lies outside the matrix is 0.
 #include "internal.hpp"
 
 namespace emulator {
@@ -21,7 +21,7 @@ static List<PendingBox> boxes;
 
 void boxes_start_block() { boxes.clear(); }
 
-// f(bytes from the start of the box, source or null, bytes): the rows of a box, part inside and rest.
+// f(where it goes in the box, its source, bytes) of each row: of the part inside the matrix.
 template <class F>
 static void each_row(const PendingBox& box, F f) {
   const Map& map = box.map;
@@ -52,9 +52,9 @@ void box_issue(void* target, const void* map, int column, int row, int plane, vo
     if (!shared_region(target))
       fault("out-of-bounds", "the target of a box is not in shared memory", place);
     each_row(box, [&](long, const char* source, long bytes) {
-      if (bytes) check_access(source, bytes, Kind::read, true, pc);
+      if (bytes) check_uncounted(source, bytes, Kind::read, pc);
     });
-    check_access(target, box.bytes, Kind::write, true, pc);
+    check_uncounted(target, box.bytes, Kind::write, pc);
     mark_in_flight(target, box.bytes, true);
   }
   memset(target, 0xff, box.bytes);

@@ -239,6 +239,14 @@ void check_access(const void* target, size_t bytes, Kind kind, bool may_be_unali
     check_cell(*region, region->cells[i], address, bytes, kind, now);
 }
 
+// Of what happens in the background: it is no request of a warp.
+void check_uncounted(const void* address, size_t bytes, Kind kind, const void* pc) {
+  const bool counted = state.count;
+  state.count = false;
+  check_access(address, bytes, kind, true, pc);
+  state.count = counted;
+}
+
 template <class F>
 static void each_cell(const void* target, int bytes, F f) {
   Region* region = find_region(target);
@@ -266,7 +274,7 @@ void check_read_by_wgmma(const void* address, int bytes, Swizzle swizzle, Place 
                          const void* pc) {
   if (!shared_region(address))
     fault("out-of-bounds", "wgmma: the descriptor points outside shared memory", place);
-  check_access(address, bytes, Kind::read, true, pc);
+  check_uncounted(address, bytes, Kind::read, pc);
   each_cell(address, bytes, [&](Cell& c) {
     if (c.box && c.box != 1 + int(swizzle))
       fault("swizzle", "wgmma: the tile was written with another swizzle than it is read with",

@@ -32,11 +32,15 @@ __forceinline__ void copy_box(void* target, const TensorMap& map, int column, in
 }
 
 // ---------------------------------------------------------------- wgmma
+template <int COUNT>
+__forceinline__ void take_registers() {}
+template <int COUNT>
+__forceinline__ void keep_registers() {}
 __forceinline__ void wgmma_fence() { emulator::wgmma_fence(); }
 template <int SUMS>
 __forceinline__ void wgmma_bf16(float (&d)[SUMS], unsigned long long a, unsigned long long b,
                                 emulator::Place here = EMULATOR_HERE) {
-  static_assert(SUMS == 64 || SUMS == 128);
+  static_assert(SUMS == 32 || SUMS == 128);
   emulator::wgmma_issue(d, 2 * SUMS, a, b, here);
 }
 template <int SUMS>

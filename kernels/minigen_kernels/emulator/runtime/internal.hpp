@@ -19,7 +19,8 @@ struct PendingCopy {
 
 struct Accumulators {  // of a thread, that wgmma has used
   float* d;
-  int count, pending;  // instructions
+  int count, pending;  // numbers; instructions
+  bool touched;        // since the last wgmma.fence
   float values[128];   // while some are: those of the instructions that are done
 };
 struct PendingWgmma {
@@ -55,7 +56,7 @@ struct Fiber {
   int copy_group;
   List<PendingWgmma> wgmmas;
   List<Accumulators> accumulators;
-  bool accumulators_fenced;
+  bool wgmma_fenced;  // once at least
   int wgmma_group;
   uint64_t wgmmas_so_far;  // a hash of all, which the four warps of a group must have in common
   Place last_wgmma;
@@ -148,6 +149,7 @@ void close_memory();
 // ---------------------------------------------------------------- checker.cpp
 void check_access(const void* address, size_t bytes, Kind kind, bool may_be_unaligned,
                   const void* pc);
+void check_uncounted(const void* address, size_t bytes, Kind kind, const void* pc);
 void mark_in_flight(const void* target, int bytes, bool in_flight);
 void mark_as_box(const void* target, int bytes, Swizzle swizzle);  // written in the background
 void mark_as_read_by_wgmma(const void* target, int bytes, bool begins);

@@ -26,7 +26,7 @@ static Mbarrier* find(const void* address) {
 
 static Mbarrier& get(const void* address, Place place) {
   Mbarrier* found = find(address);
-  if (!found) fault("mbarrier", "nobody has made an mbarrier here: mbarrier_init comes first", place);
+  if (!found) fault("mbarrier", "nobody has made an mbarrier here: mbarrier_init is first", place);
   return *found;
 }
 

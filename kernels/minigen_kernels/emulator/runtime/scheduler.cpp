@@ -140,7 +140,7 @@ static void start_block(unsigned number) {
     fiber.copy_group = 0;
     fiber.wgmmas.clear();
     fiber.accumulators.clear();
-    fiber.accumulators_fenced = false;
+    fiber.wgmma_fenced = false;
     fiber.wgmma_group = 0;
     fiber.wgmmas_so_far = 0;
     fiber.last_wgmma = {nullptr, 0};

@@ -1,13 +1,13 @@
-// wgmma.mma_async, m64nNk16 of bfloat16: both operands in shared memory, rows along k ("K-major"); or
-// A in registers, as lanes have it for mma.sync, and the columns of B side by side ("MN-major").
+// wgmma.mma_async, m64nNk16 of bfloat16: both operands in shared memory, rows along k ("K-major");
+// or A in registers, as lanes have it for mma.sync, and the columns of B side by side ("MN-major").
 //
 // A descriptor, as the PTX ISA has it: bits 0-13 the address, 16-29 and 32-45 the leading and the
 // stride byte offset, all without their lowest 4 bits, 49-51 the base offset, 62-63 the swizzle.
 // Lines of 128, 64 or 32 bytes are swizzled, those of 16 are not; eight make a group.
 //   Along k, a line is of a row; the stride offset leads from 8 rows to the next 8. Swizzled lines
 //   hold all 32 bytes of an instruction; else the leading offset leads to the next 16.
-//   Side by side, a line is of a k: the stride offset leads from 8 of them to the next 8, the leading
-//   offset to the columns behind a line's; where nothing is swizzled it is the other way round.
+//   Side by side, a line is of a k: the stride offset leads from 8 of them to the next 8, the
+//   leading offset to the columns behind a line's; without a swizzle it is the other way round.
 //
 // Lane 4g + t of warp w of four holds, as d[4j + e], row 16w + g (e < 2) or 16w + g + 8 and column
 // 8j + 2t + e % 2.
@@ -86,11 +86,15 @@ static void each_chunk(const PendingWgmma& w, F f) {
 static Accumulators& accumulators_at(Fiber& fiber, float* d, int columns) {
   for (Accumulators& a : fiber.accumulators)
     if (a.d == d) return a;
-  fiber.accumulators.push({d, columns / 2, 0, {}});
+  fiber.accumulators.push({d, columns / 2, 0, false, {}});
   return fiber.accumulators[fiber.accumulators.count - 1];
 }
 
-void wgmma_fence() { fibers[state.thread].accumulators_fenced = true; }
+void wgmma_fence() {
+  Fiber& fiber = fibers[state.thread];
+  fiber.wgmma_fenced = true;
+  for (Accumulators& a : fiber.accumulators) a.touched = false;
+}
 
 static void issue(PendingWgmma w, const void* pc) {
   Fiber& fiber = fibers[state.thread];
@@ -101,9 +105,9 @@ static void issue(PendingWgmma w, const void* pc) {
   fiber.last_wgmma = place;
   if (!w.from_registers) check_operand(w.a, place);
   check_operand(w.b, place);
-  if (!fiber.accumulators_fenced)
-    fault("fence", "wgmma: no wgmma.fence since its accumulators were touched", place);
   Accumulators& sums = accumulators_at(fiber, w.d, w.columns);
+  if (!fiber.wgmma_fenced || sums.touched)
+    fault("fence", "wgmma: no wgmma.fence since its accumulators were touched", place);
   if (sums.pending++ == 0) {
     memcpy(sums.values, w.d, sums.count * sizeof *w.d);
     memset((void*)w.d, 0xff, sums.count * sizeof *w.d);
@@ -214,13 +218,14 @@ void wgmma_wait(int may_be_pending, Place place) {
 
 void check_accumulator(const void* address, Kind kind, uint64_t site) {
   Fiber& fiber = fibers[state.thread];
-  for (const Accumulators& a : fiber.accumulators) {
+  for (Accumulators& a : fiber.accumulators) {
     if ((float*)address < a.d || (float*)address >= a.d + a.count) continue;
     if (a.pending)
       fault_at("wait",
-               format("%s of an accumulator of a pending wgmma", kind == Kind::read ? "read" : "write"),
+               format("%s of an accumulator of a pending wgmma",
+                      kind == Kind::read ? "read" : "write"),
                site);
-    fiber.accumulators_fenced = false;
+    a.touched = true;
   }
 }
 
