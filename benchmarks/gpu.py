@@ -43,7 +43,7 @@ PACKAGES = ("numpy", "cupy-cuda13x", "cupy-cuda12x", "cupy", "numba", "numba-cud
             "cuda-bindings", "torch")  # fmt: skip
 SHARE = {"tests": 0.4, "sanitizer": 0.1, "kernels": 0.5}  # of the time that is left then
 # Of the tests marked gpu, those that a rehearsal runs: one of each kind.
-REHEARSED = ("(test_op and gelu) or (test_lower_rung and linear) or gemm-bf16 or "
+REHEARSED = ("(test_op and gelu) or (test_lower_rung and linear) or gemm-bf16 or wgmma or "
              "(test_model and mlp) or (against_eager and SGD) or cannot_be_captured or "
              "random_bits")  # fmt: skip
 SHARDS = 4  # processes for the tests marked gpu

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from minigen_kernels import backend_of, use
-from minigen_kernels.cuda import LADDERS, TENSOR_CORES
+from minigen_kernels.cuda import LADDERS, LOWER_TENSOR_CORES, TENSOR_CORES
 
 from .gpu_cases import BF16, FLOAT32, TF32, Arrays, KernelCase, Peer
 from .gpu_clock import Contestant
@@ -33,8 +33,8 @@ def contestants(case: KernelCase, device: Any, sets: int) -> Iterator[Contestant
     names = rung_names(case.kernel)
     for rung, name in [*enumerate(names, 1), *[(len(names), "again")][: len(names)]]:
         yield _ours(case, device, buffers, name, rung=rung)
-    for precision, name in tensor_core_names(case.kernel).items():
-        made = _ours(case, device, buffers, name, precision=precision)
+    for name, (precision, rung) in tensor_core_rungs(case.kernel).items():
+        made = _ours(case, device, buffers, name, precision=precision, rung=rung)
         yield dataclasses.replace(made, note=precision, tolerance=TOLERANCES[precision])
     for name, kernel in numba_rungs(case.kernel).items():
         kernels = types.SimpleNamespace(**{case.kernel: kernel})
@@ -48,9 +48,15 @@ def rung_names(kernel: str) -> list[str]:
     return [f.__name__ for f in LADDERS[kernel][1:]] if kernel in LADDERS else []
 
 
-def tensor_core_names(kernel: str) -> dict[str, str]:
-    """The kernel that use(precision=...) chooses, by its precision."""
-    return {p: made[kernel].__name__ for p, made in TENSOR_CORES.items() if kernel in made}
+def tensor_core_rungs(kernel: str) -> dict[str, tuple[str, int | None]]:
+    """What use(precision=..., rung=...) chooses, by name: lower rungs, where they are, and last."""
+    found: dict[str, tuple[str, int | None]] = {}
+    for precision, last in TENSOR_CORES.items():
+        for rung, lower in LOWER_TENSOR_CORES.get(precision, {}).get(kernel, {}).items():
+            found[lower.__name__] = precision, rung
+        if kernel in last:
+            found[last[kernel].__name__] = precision, None
+    return found
 
 
 def numba_rungs(kernel: str) -> dict[str, Callable[..., Any]]:

@@ -76,7 +76,8 @@ def use(
                  bits), for tensor cores to multiply. Arrays and sums stay float32. "tf32x3" keeps
                  22 bits, by three products in TF32 for each (but attention is in float32). float64
                  arrays are not affected; a product of float32 arrays on the CPU is then an error.
-                 There is one rung of each kernel in a precision, whatever `rung` says.
+                 There is one rung of each kernel in a precision, whatever `rung` says; but in
+                 bfloat16 the matrix product has the rungs 3, 4 and 5, and attention 2, 3 and 4.
     own          kernels of your own by name, e.g. use(conv2d=my_conv2d).
     """
     global _setting
@@ -121,9 +122,9 @@ def backend_of(array: Any) -> Any:
 @functools.lru_cache(maxsize=64)
 def _numpy_backend(choice: Setting) -> Any:
     if choice.backend == "emulator":
-        from .cuda import LADDERS, TENSOR_CORES
+        from .cuda import LADDERS, by_tensor_cores
 
-        products = TENSOR_CORES[choice.precision]
+        products = by_tensor_cores(choice.precision, choice.rung)
         backend = _Missing("use(backend='emulator') cannot compute it: use backend='cpu', or give "
                            "one of your own, use({name}=...)")  # fmt: skip
     else:
@@ -171,12 +172,12 @@ def _cupy_backend(rung: int | None, precision: str) -> Any:
             "use(rung=0): rung 0 is the formula on NumPy arrays, and this array is on a GPU; "
             "choose a rung from 1 up, or move the tensors with .to('cpu')"
         )
-    from .cuda import LADDERS, TENSOR_CORES
+    from .cuda import LADDERS, by_tensor_cores
 
     backend = _Missing("it cannot be computed on a GPU: move the tensors with .to('cpu')")
     for name, ladder in LADDERS.items():
         setattr(backend, name, ladder[-1 if rung is None else min(rung, len(ladder) - 1)])
-    for name, kernel in TENSOR_CORES[precision].items():
+    for name, kernel in by_tensor_cores(precision, rung).items():
         setattr(backend, name, kernel)
     return backend
 

@@ -318,7 +318,7 @@ def test_a_rehearsal_goes_through_the_whole_command_and_leaves_no_result(said, t
     assert len(result["baselines"]) == 5
     for case, found in zip(gpu_cases.SMALLEST, result["kernels"], strict=True):
         rungs = gpu_kernels.rung_names(case.kernel)
-        names = {*rungs, *gpu_kernels.tensor_core_names(case.kernel).values(), "again",
+        names = {*rungs, *gpu_kernels.tensor_core_rungs(case.kernel), "again",
                  "minigen on the CPU"}  # fmt: skip
         peers = {p.name for p in case.peers if "_ATTENTION" not in p.settings}  # made for GPUs
         assert names | peers <= set(found["columns"])

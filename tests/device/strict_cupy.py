@@ -14,6 +14,7 @@ after every argument was laid out in bytes as CuPy does it and held to the kerne
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import operator
 import sys
 import time
@@ -461,9 +462,53 @@ def _given(parameter: Any, value: Any) -> Any:
     if parameter.kind == "b":
         raw = raw[:1]
     assert len(raw) == parameter.size, f"{value!r} for {parameter.name}"
+    if parameter.kind == "s" and len(raw) == 128:
+        return TensorMaps.map_of(raw)
     if parameter.kind == "s":
         return np.frombuffer(raw, np.uint8)
     return np.frombuffer(raw, "?" if parameter.kind == "b" else f"{parameter.kind}{len(raw)}")[0]
+
+
+class TensorMaps:
+    """cuda.bindings.driver, as far as tensor_map.py needs it; strict as the driver is.
+
+    A CUtensorMap of its own: the numbers that it was made of.
+    """
+
+    cuuint64_t, cuuint32_t = np.uint64, np.uint32
+    CUtensorMapDataType = types.SimpleNamespace(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16=9)
+    CUtensorMapInterleave = types.SimpleNamespace(CU_TENSOR_MAP_INTERLEAVE_NONE=0)
+    CUtensorMapL2promotion = types.SimpleNamespace(CU_TENSOR_MAP_L2_PROMOTION_L2_256B=3)
+    CUtensorMapFloatOOBfill = types.SimpleNamespace(CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE=0)
+    CUtensorMapSwizzle = int
+
+    @staticmethod
+    def cuTensorMapEncodeTiled(
+        kind: int, rank: int, address: int, sizes: list, strides: list, box: list, steps: list,
+        interleave: int, swizzle: int, promotion: int, fill: int,
+    ) -> tuple[int, Any]:  # fmt: skip
+        span = (0, 32, 64, 128)[swizzle]
+        fits = (
+            (kind, rank, interleave, promotion, fill) == (9, 3, 0, 3, 0)
+            and [type(n) for n in (*sizes, *strides)] == [np.uint64] * 5
+            and [type(n) for n in (*box, *steps)] == [np.uint32] * 6
+            and all(0 < n <= 2**32 for n in sizes) and all(0 < n <= 256 for n in box)
+            and address % 16 == 0 and all(n % 16 == 0 and n < 2**40 for n in strides)
+            and strides[0] >= 2 * sizes[0] and strides[1] >= strides[0] * sizes[1]
+            and box[0] * 2 % 16 == 0 and (not span or box[0] * 2 <= span) and steps == [1, 1, 1]
+        )  # fmt: skip
+        words = (ctypes.c_uint64 * 16)(address, *map(int, (*sizes, *box)), span)
+        made = types.SimpleNamespace(getPtr=lambda: ctypes.addressof(words))
+        return (0 if fits else 1), made
+
+    @staticmethod
+    def map_of(raw: bytes) -> Any:
+        from minigen_kernels.emulator import TensorMap
+
+        address, *sizes, wide, high, one, swizzle = np.frombuffer(raw, np.uint64)[:8].tolist()
+        array = State.addresses[address]
+        assert array.shape == tuple(sizes[::-1]) and array.dtype.itemsize == 2 and one == 1
+        return TensorMap(array, (high, wide), swizzle)
 
 
 # ---- the module
@@ -499,21 +544,22 @@ def module() -> types.ModuleType:
 def installed() -> Iterator[Any]:
     """`import cupy` gives the stand-in, for a block."""
     import minigen_kernels
-    from minigen_kernels.cuda import device
+    from minigen_kernels.cuda import device, tensor_map
 
     def forget() -> None:
         minigen_kernels._cupy_backend.cache_clear()
-        for cached in (device.architecture, device.loaded, device._module):
+        for cached in (device.architecture, device.loaded, device._module, tensor_map._encoded):
             cached.cache_clear()
 
-    before, made = sys.modules.get("cupy"), module()
-    sys.modules["cupy"] = made
+    before, made, driver = sys.modules.get("cupy"), module(), tensor_map._driver
+    sys.modules["cupy"], tensor_map._driver = made, lambda: TensorMaps
     forget()
     State.launches, State.transfers, State.capturing = [], 0, None
     try:
         yield made
     finally:
         del sys.modules["cupy"]
+        tensor_map._driver = driver
         if before is not None:
             sys.modules["cupy"] = before
         forget()

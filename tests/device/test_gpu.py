@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from minigen_kernels import backend_of, cuda, use
+from minigen_kernels.cuda import attention, device, gemm
 from minigen_kernels.random import Generator
 
 from minigen import Tensor
@@ -23,6 +24,7 @@ from minigen.testing.cases import CASES
 from tests.device import strict_cupy
 from tests.device.test_strict import check
 from tests.device.test_training import CONFIGS, OPTIMISERS, same, trained, training
+from tests.kernels.tensor_cores import rounded
 
 pytestmark = pytest.mark.gpu
 EXAMPLES = 5
@@ -124,6 +126,50 @@ def test_products_by_tensor_cores(name, precision, gpu):
         got = compute(backend_of(given[0]), *given).get()
     error = np.linalg.norm(got - exact) / np.linalg.norm(exact)
     assert 2e-5 < error < (1.5e-2 if precision == "bf16" else 2e-3)
+
+
+@pytest.mark.parametrize("shape", [(65, 130, 72), (300, 513, 260), (1, 1, 9)])
+def test_wgmma(shape, gpu, monkeypatch):
+    """Rung 5 on products too small for it: tails in every direction, a batch, one B for all."""
+    if device.architecture(0) != "sm_90":
+        pytest.skip(f"wgmma is for compute capability 9.0, and this is {device.architecture(0)}")
+    monkeypatch.setattr(gemm, "LEAST_TILES", 1)
+    m, n, k = shape
+    rng = np.random.default_rng(k)
+    for batch_b in ((), (3,)):
+        arrays = [rng.standard_normal(s).astype(np.float32)
+                  for s in ((3, m, k), (*batch_b, n, k), (n,))]  # fmt: skip
+        a, b = (rounded(x, "bf16") for x in arrays[:2])
+        exact = a @ b.swapaxes(-1, -2) + arrays[2]
+        given = [gpu.asarray(x) for x in arrays]
+        with use(precision="bf16"):
+            kernels = backend_of(given[0])
+            y, before = kernels.gemm_activated(
+                *given[:2], False, True, bias=given[2], activation="tanh", keep=True
+            )
+            plain = kernels.gemm(*given[:2], False, True, bias=given[2]).get()
+        assert np.linalg.norm(before.get() - exact) <= 1e-6 * np.linalg.norm(exact)
+        assert np.linalg.norm(y.get() - np.tanh(exact)) <= 1e-5 * np.linalg.norm(np.tanh(exact))
+        np.testing.assert_array_equal(plain, before.get())
+
+
+@pytest.mark.parametrize("shape", [(150, 330, 70, 66), (261, 70, 33, 5), (128, 128, 128, 128)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_by_wgmma(shape, causal, gpu, monkeypatch):
+    """Rung 4 on heads too few for it, beside rung 2, whose weights are rounded at other maxima."""
+    if device.architecture(0) != "sm_90":
+        pytest.skip(f"wgmma is for compute capability 9.0, and this is {device.architecture(0)}")
+    monkeypatch.setattr(attention, "LEAST_BLOCKS", 1)
+    rows, keys, d, dv = shape
+    rng = np.random.default_rng(d)
+    drawn_arrays = [rng.standard_normal(s) for s in ((2, rows, d), (2, keys, d), (2, keys, dv))]
+    q, k, v = (rounded(x, "bf16") for x in drawn_arrays)
+    exact = backend_of(q).attention(q, k, v, None, causal)
+    given = [gpu.asarray(x.astype(np.float32)) for x in (q, k, v)]
+    with use(precision="bf16"):
+        found = backend_of(given[0]).attention(*given, None, causal)
+    for got, right, bound in zip(found, exact, (4e-3, 1e-5), strict=True):
+        assert np.linalg.norm(got.get() - right) <= bound * np.linalg.norm(right)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -10,7 +10,8 @@ import pytest
 from minigen_kernels import backend_of, cuda, on_gpu, to_device, use
 from minigen_kernels.cpu import LADDERS as CPU_LADDERS
 from minigen_kernels.cuda import compile as nvrtc
-from minigen_kernels.cuda import device, launch
+from minigen_kernels.cuda import device, gemm, launch
+from minigen_kernels.emulator import TensorMap
 
 from minigen import Tensor, grad
 from minigen import functional as F
@@ -236,6 +237,34 @@ def test_products_on_a_device_in_the_precision_asked_for(cupy, precision):
         assert got.dtype == np.float32
         error = np.linalg.norm(got.numpy() - exact) / np.linalg.norm(exact)
         assert 1e-5 < error < 2.0 ** -(7 if precision == "bf16" else 10)
+
+
+@GXX
+@pytest.mark.emulator
+@pytest.mark.parametrize("capability, kernel", [("90", "gemm_5_wgmma"), ("80", "gemm_4_pipeline")])
+def test_boxes_are_for_hopper_alone(cupy, monkeypatch, capability, kernel):
+    """A product with a tensor map for each factor, made for the place and shape of each."""
+    monkeypatch.setattr(strict_cupy.Device, "compute_capability", capability)
+    monkeypatch.setattr(gemm, "LEAST_TILES", 1)
+    monkeypatch.setattr(gemm, "LEAST_ROUNDED", 1)
+    rng = np.random.default_rng(2)
+    for m in (5, 7):
+        a, b = (rng.standard_normal(s).astype(np.float32) for s in ((m, 9), (9, 4)))
+        with use(precision="bf16"):
+            c = backend_of(cupy.asarray(a)).gemm(cupy.asarray(a), cupy.asarray(b)).get()
+        assert np.linalg.norm(c - a @ b) < 2.0**-7 * np.linalg.norm(a @ b)
+    names = [name for name, *_ in strict_cupy.State.launches]
+    assert names == ["round_n", "round_t", kernel] * 2
+    asked = dict(cupy.asked)
+    assert asked["round.cu"] == f"sm_{capability}"
+    assert asked.get("gemm_wgmma.cu", "sm_90a") == "sm_90a"
+
+
+def test_what_the_driver_refuses_is_told(cupy, monkeypatch):
+    monkeypatch.setattr(strict_cupy.TensorMaps, "cuTensorMapEncodeTiled", lambda *a: (1, None))
+    boxes = TensorMap(cupy.empty((2, 4, 64), np.uint16), (4, 64))
+    with pytest.raises(RuntimeError, match="Tiled: error 1 for 2 matrices of 4 × 64"):
+        packed(boxes)
 
 
 @GXX

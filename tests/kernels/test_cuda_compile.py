@@ -32,8 +32,16 @@ def compiler():
     return nvrtc
 
 
-@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def architectures(source):
+    own = nvrtc.own_architecture(source)
+    return [own] if own else nvrtc.ARCHITECTURES
+
+
+@pytest.mark.parametrize(
+    ("source", "architecture"),
+    [(source, architecture) for source in SOURCES for architecture in architectures(source)],
+    ids=lambda part: getattr(part, "name", part),
+)
 def test_compiles_without_spills_within_its_registers(compiler, source, architecture):
     cubin = compiler.compiled(source, architecture)
     assert cubin.code[:4] == b"\x7fELF"
@@ -41,13 +49,38 @@ def test_compiles_without_spills_within_its_registers(compiler, source, architec
         assert kernel.spilled == 0, kernel
         assert 0 < kernel.registers <= compiler.register_budget(source), kernel
         assert kernel.shared <= 48 * 1024, kernel
+    # What the assembler says where registers or a call make one wgmma wait for the one before.
+    assert "serialized" not in cubin.log
 
 
 @GXX
 def test_the_same_kernels_as_the_emulator_runs(compiler):
     for source in SOURCES:
         emulated = kernel_names(preprocessed(source))
-        assert {u.kernel for u in compiler.compiled(source, "sm_90").usage} == set(emulated)
+        cubin = compiler.compiled(source, compiler.target(source, "sm_90"))
+        assert {u.kernel for u in cubin.usage} == set(emulated)
+
+
+def test_what_only_hopper_has_is_compiled_for_hopper_alone():
+    source = nvrtc.FOLDER / "gemm_wgmma.cu"
+    assert nvrtc.target(source, "sm_90") == "sm_90a"
+    assert nvrtc.target(nvrtc.FOLDER / "gemm_bf16.cu", "sm_90") == "sm_90"
+    for other in ("sm_80", "sm_100"):
+        with pytest.raises(nvrtc.CompileError, match=f"for sm_90a alone, and this GPU is {other}"):
+            nvrtc.target(source, other)
+
+
+def test_a_call_between_wgmmas_is_told_in_the_log(compiler, tmp_path, monkeypatch):
+    """So that the test above would see it."""
+    monkeypatch.setenv("MINIGEN_CACHE", str(tmp_path / "cache"))
+    text = (nvrtc.FOLDER / "gemm_wgmma.cu").read_text()
+    right = "__device__ __forceinline__ void multiply("
+    assert text.count(right) == 1
+    source = tmp_path / "gemm_wgmma.cu"
+    source.write_text(text.replace(right, "__device__ __noinline__ void multiply("))
+    for header in nvrtc.FOLDER.glob("*.cuh"):
+        (tmp_path / header.name).write_text(header.read_text())
+    assert "serialized" in compiler.compiled(source, "sm_90a").log
 
 
 def test_a_second_time_comes_from_the_cache(compiler, tmp_path, monkeypatch):

@@ -13,30 +13,34 @@ from minigen_kernels import emulator
 from tests.kernels.needs import GXX
 
 pytestmark = [pytest.mark.emulator, GXX]
-SOURCE = Path(__file__).parent / "emulated" / "bugs.cu"
+FOLDER = Path(__file__).parent / "emulated"
+# What a file's bugs are launched with, unless they say otherwise.
+LAUNCHES = {FOLDER / "bugs.cu": (2, 64), FOLDER / "bugs_hopper.cu": (1, 128)}
 SEEDS = range(5)
 
 
 class Bug(NamedTuple):
-    """A kernel of bugs.cu: the (kind, line) pairs that may be reported, and its launch."""
+    """A kernel of bugs.cu or its like: the (kind, line) that may be reported, and its launch."""
 
+    source: Path
     reports: set[tuple[str, int]]
     grid: int
     block: int
 
 
 def read_bugs() -> dict[str, Bug]:
-    """What the comments of bugs.cu promise, kernel by kernel."""
+    """What the comments of the sources promise, kernel by kernel."""
     bugs: dict[str, Bug] = {}
-    name = ""
-    for number, line in enumerate(SOURCE.read_text().splitlines(), 1):
-        begins = re.match(r"KERNEL\((\w+)\)|extern \"C\" __global__ void (\w+)", line)
-        if begins:
-            name = begins[1] or begins[2]
-            launch = re.search(r"LAUNCH (\d+) (\d+)", line)
-            bugs[name] = Bug(set(), *(map(int, launch.groups()) if launch else (2, 64)))
-        if name:
-            bugs[name].reports.update((kind, number) for kind in re.findall(r"BUG (\S+)", line))
+    for source, usual in LAUNCHES.items():
+        name = ""
+        for number, line in enumerate(source.read_text().splitlines(), 1):
+            begins = re.match(r"KERNEL\((\w+)\)|extern \"C\" __global__ void (\w+)", line)
+            if begins:
+                name = begins[1] or begins[2]
+                launch = re.search(r"LAUNCH (\d+) (\d+)", line)
+                bugs[name] = Bug(source, set(), *(map(int, launch.groups()) if launch else usual))
+            if name:
+                bugs[name].reports.update((kind, number) for kind in re.findall(r"BUG (\S+)", line))
     return bugs
 
 
@@ -44,18 +48,25 @@ BUGS = read_bugs()
 
 
 def run(name: str, seed: int) -> None:
+    module = emulator.load(BUGS[name].source, check=True, seed=seed)
+    dynamic = 33 << 10 if "hopper" in module.path.name else 256
+    launch = getattr(module, name)[BUGS[name].grid, BUGS[name].block, dynamic]
+    if "hopper" in module.path.name:
+        matrix = np.zeros((1, 256, 64), np.uint16)
+        boxes = [emulator.TensorMap(matrix, *how) for how in (((256, 64), 128), ((8, 64), 0))]
+        return launch(*boxes, np.zeros(128, np.float32))
     x = np.random.default_rng(0).standard_normal(128).astype(np.float32)
     x[127] = 0
     y = np.zeros(128, np.float32)
-    module = emulator.load(SOURCE, check=True, seed=seed)
-    getattr(module, name)[BUGS[name].grid, BUGS[name].block, 256](x, y, 128)
+    launch(x, y, 128)
 
 
 def test_there_are_enough_bugs_and_each_says_what_is_to_be_found():
-    assert len(BUGS) >= 60 and all(bug.reports for bug in BUGS.values())
+    assert len(BUGS) >= 90 and all(bug.reports for bug in BUGS.values())
     kinds = {kind for bug in BUGS.values() for kind, _ in bug.reports}
     assert kinds >= {
-        "race", "uninitialised", "out-of-bounds", "misaligned", "barrier", "shuffle", "wait"
+        "race", "uninitialised", "out-of-bounds", "misaligned", "barrier", "shuffle", "wait",
+        "mbarrier", "fence", "swizzle",
     }
 
 
@@ -66,7 +77,8 @@ def test_is_found_under_every_seed(name):
             run(name, seed)
         error = caught.value
         assert (error.kind, error.line) in BUGS[name].reports, error
-        assert Path(error.file) == SOURCE
+        source = BUGS[name].source
+        assert Path(error.file) == source
         assert error.thread is not None and max(error.thread) < BUGS[name].block
         assert error.block is not None and max(error.block) < BUGS[name].grid
-        assert f"{SOURCE}:{error.line}" in str(error) and error.kind in str(error)
+        assert f"{source}:{error.line}" in str(error) and error.kind in str(error)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import empty
+from ..emulator.tensor_map import TensorMap
 from ..geometry import flat_batch
+from .device import is_hopper
 from .launch import MOST_BLOCKS, float64_by, launch, packed, suffix, tiles
 from .rounding import rounded
 
@@ -17,6 +19,11 @@ TILE, TENSOR_THREADS, WARPS = 64, 128, 4  # of attention_tensor.cu, and of atten
 # A key is loaded for each 64 queries: 4 bytes of a number, or 2 if it is rounded beforehand, which
 # moves 6 once. That is less from 4 times 64 queries on. Wider heads would not fit into registers.
 LEAST_QUERIES, WIDEST = 256, 128
+BLOCK_QUERIES, STEP_KEYS, BOX_THREADS, STEPS = 128, 64, 384, 4  # of attention_wgmma.cu
+# A block of rung 4 has one of an H100's 132 multiprocessors; of those of rung 3, for half as many
+# queries each, there are two for it. If exps are not hidden, wgmma is capped at 660 TFLOP/s of the
+# whole chip and mma.sync at 485: so much faster that 97 multiprocessors do what 132 did.
+LEAST_BLOCKS = 97
 ATTENTION = np.dtype(
     [("T", "i4"), ("S", "i4"), ("d", "i4"), ("dv", "i4"), ("mask_batch", "i8"),
      ("is_causal", "i4"), ("", "i4")]
@@ -91,21 +98,53 @@ def attention_2_bf16(q, k, v, mask=None, is_causal=False, scale=None):
 def attention_3_bf16(q, k, v, mask=None, is_causal=False, scale=None):
     """The same; q, k and v are rounded once, beforehand, and the next 64 keys and values are copied
     into shared memory while 64 are computed with. Few queries and wide heads go to attention_2."""
-    (batch, rows, d), (keys, dv) = q.shape, v.shape[1:]
-    if rows < LEAST_QUERIES or not keys or not 0 < max(d, dv) <= WIDEST:
+    rows, (keys, dv) = q.shape[1], v.shape[1:]
+    if rows < LEAST_QUERIES or not keys or not 0 < max(q.shape[2], dv) <= WIDEST:
         return _tensor("bf16", q, k, v, mask, is_causal, scale)
+    return _rounded_attention(_launch_pipeline, q, k, v, mask, is_causal, scale)
+
+
+@float64_by(attention_1_online)
+@flat_batch
+def attention_4_bf16(q, k, v, mask=None, is_causal=False, scale=None):
+    """The same; on a GPU of compute capability 9.0, where there are many queries, both products by
+    wgmma, whose operands the copy engine fetches: a thread asks for them, eight warps multiply."""
+    (batch, rows, d), (keys, dv) = q.shape, v.shape[1:]
+    blocks = tiles(rows, BLOCK_QUERIES) * batch
+    fits = keys and d and dv and max(d, dv) <= WIDEST
+    if not is_hopper(q) or blocks < LEAST_BLOCKS or not fits:
+        return attention_3_bf16(q, k, v, mask, is_causal, scale)
+    return _rounded_attention(_launch_boxes, q, k, v, mask, is_causal, scale)
+
+
+def _rounded_attention(start_kernel: Any, q, k, v, mask, is_causal, scale) -> tuple[Any, Any]:
+    """Attention of q, k and v rounded beforehand, by _launch_pipeline or _launch_boxes."""
     suffix("attention", q, k, v)
+    (batch, rows, d), dv = q.shape, v.shape[2]
     out, lse = empty((batch, rows, dv), q.dtype, like=q), empty((batch, rows), q.dtype, like=q)
     g, scale = _geometry(q, k, v, mask, is_causal), _scale(q, scale)
     q16, k16, v16 = (rounded(packed(x)) for x in (q, k, v))
     side = 64 if max(d, dv) <= 64 else 128
-    shared = 5 * TILE * side * 2  # q, and k and v twice
     for part in _batches(batch):
-        grid = tiles(rows, TILE), 1, part.stop - part.start
-        given = q16[part], k16[part], v16[part], *_masks(mask, part, q.dtype), out[part], lse[part]
-        name = f"attention_3_pipeline_{side}"
-        launch("attention_bf16.cu", name, grid, TENSOR_THREADS, *given, g, scale, shared=shared)
+        end = *_masks(mask, part, q.dtype), out[part], lse[part], g, scale
+        start_kernel(side, q16[part], k16[part], v16[part], *end)
     return out, lse
+
+
+def _launch_pipeline(side: int, q, k, v, *end: Any) -> None:
+    grid = tiles(q.shape[1], TILE), 1, len(q)
+    shared = 5 * TILE * side * 2  # q, and k and v twice
+    name = f"attention_3_pipeline_{side}"
+    launch("attention_bf16.cu", name, grid, TENSOR_THREADS, q, k, v, *end, shared=shared)
+
+
+def _launch_boxes(side: int, q, k, v, *end: Any) -> None:
+    grid = tiles(q.shape[1], BLOCK_QUERIES), 1, len(q)
+    boxes = [TensorMap(q, (BLOCK_QUERIES, 64)), *(TensorMap(x, (STEP_KEYS, 64)) for x in (k, v))]
+    barriers = 8 * (1 + 2 * STEPS)
+    shared = (BLOCK_QUERIES + 2 * STEPS * STEP_KEYS) * side * 2 + -(-barriers // 128) * 128
+    name = f"attention_4_wgmma_{side}"
+    launch("attention_wgmma.cu", name, grid, BOX_THREADS, *boxes, *end, shared=shared)
 
 
 def _tensor(precision: str, q, k, v, mask, is_causal, scale) -> tuple[Any, Any]:

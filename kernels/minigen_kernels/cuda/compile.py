@@ -42,6 +42,7 @@ class Cubin(NamedTuple):
 
     code: bytes
     usage: tuple[Usage, ...]
+    log: str = ""
 
 
 def sources() -> list[Path]:
@@ -57,8 +58,22 @@ def register_budget(source: Path) -> int:
     return int(found[1])
 
 
+def own_architecture(source: Path) -> str | None:
+    """Where a source uses what Hopper alone has, it says so: // ARCHITECTURE sm_90a."""
+    found = re.search(r"^// ARCHITECTURE (\w+)", source.read_text(encoding="utf-8"), re.M)
+    return found[1] if found else None
+
+
+def target(source: Path, architecture: str) -> str:
+    """What a source is compiled for on a GPU of this architecture; CompileError if for none."""
+    own = own_architecture(source)
+    if own is not None and own.rstrip("a") != architecture:
+        raise CompileError(f"{source.name} is for {own} alone, and this GPU is {architecture}")
+    return own or architecture
+
+
 def compiled(source: Path, architecture: str, options: tuple[str, ...] = ()) -> Cubin:
-    """The cubin of a source for "sm_80", "sm_90" ...: from the cache, or made now.
+    """The cubin of a source for "sm_80", "sm_90a" ...: from the cache, or made now.
 
     Raises CompileError with NVRTC's log where the source does not compile.
     """
@@ -71,8 +86,9 @@ def compiled(source: Path, architecture: str, options: tuple[str, ...] = ()) -> 
         made = _compile(nvrtc, source, headers, flags)
         _write(log, made[1].encode())
         _write(code, made[0])
-        return Cubin(made[0], usage(made[1]))
-    return Cubin(code.read_bytes(), usage(log.read_text(encoding="utf-8")))
+        return Cubin(made[0], usage(made[1]), made[1])
+    told = log.read_text(encoding="utf-8")
+    return Cubin(code.read_bytes(), usage(told), told)
 
 
 def cubin_file(source: Path, architecture: str) -> Path:

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from .. import on_gpu
+from ..emulator.tensor_map import TensorMap
 from . import compile as nvrtc
+from . import tensor_map
 
 STATIC_SHARED = 48 * 1024  # bytes of shared memory that a kernel may have without asking for more
 NULL = np.uintp(0)  # CuPy's own None is no argument at all, not a null pointer
@@ -38,10 +40,12 @@ def launch(
 
 
 def flat(arguments: tuple[Any, ...]) -> Iterator[Any]:
-    """The arguments, and for a tuple, which is a struct of pointers, its arrays."""
+    """The arguments; for a tuple, which is a struct of pointers, and for a map their arrays."""
     for argument in arguments:
         if type(argument) is tuple:
             yield from argument
+        elif type(argument) is TensorMap:
+            yield argument.array
         else:
             yield argument
 
@@ -52,6 +56,11 @@ def architecture(device: int) -> str:
     return f"sm_{sys.modules['cupy'].cuda.Device(device).compute_capability}"
 
 
+def is_hopper(array: Any) -> bool:
+    """Whether it is computed with by sm_90a: a GPU of compute capability 9.0, or the emulator."""
+    return not on_gpu(array) or architecture(array.device.id) == "sm_90"
+
+
 @functools.cache
 def loaded(source: Path, kernel: str, architecture: str, device: int) -> Any:
     """The kernel, ready to be launched on this device; a function's settings are per device."""
@@ -60,7 +69,8 @@ def loaded(source: Path, kernel: str, architecture: str, device: int) -> Any:
 
 @functools.cache
 def _module(source: Path, architecture: str) -> Any:
-    return sys.modules["cupy"].RawModule(path=str(nvrtc.cubin_file(source, architecture)))
+    target = nvrtc.target(source, architecture)
+    return sys.modules["cupy"].RawModule(path=str(nvrtc.cubin_file(source, target)))
 
 
 def _packed(value: Any, i: int, kernel: str, device: int) -> Any:
@@ -80,6 +90,8 @@ def _packed(value: Any, i: int, kernel: str, device: int) -> Any:
         return NULL
     if kind is tuple:  # a struct of pointers
         return np.array([_address(a, i, kernel, device) for a in value], np.uint64)
+    if kind is TensorMap:
+        return tensor_map.encoded(value, _address(value.array, i, kernel, device))
     if isinstance(value, np.ndarray) and value.dtype.names and value.size == 1:
         return np.ascontiguousarray(value)
     if isinstance(value, np.void):

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import empty, geometry
+from ..emulator.tensor_map import TensorMap
 from .activation import NOTHING, Finish
+from .device import is_hopper
 from .launch import MOST_BLOCKS, Kernel, float64_by, launch, packed, suffix, tiles
-from .rounding import padded, rounded, turned
+from .rounding import rounded, turned
 
 MATRIX = np.dtype([("batch", "i8"), ("row", "i4"), ("column", "i4")])
 TILE = Kernel("gemm.cu", "gemm_1_tile", 16, 256)
@@ -18,9 +20,15 @@ REGISTERS = Kernel("gemm.cu", "gemm_2_registers", 64, 256)
 TENSOR = Kernel("gemm_tensor.cu", "gemm_3_tensor", 64, 128)
 PIPELINE = Kernel("gemm_bf16.cu", "gemm_4_pipeline", 64, 128)
 STAGES_BYTES = 3 * 2 * 64 * 64 * 2  # of shared memory, of pipeline.cuh: three tiles of each operand
+BOXES = Kernel("gemm_wgmma.cu", "gemm_5_wgmma", 128, 288)
+BOX_OF_A, BOX_OF_B = (128, 64), (256, 64)  # rows of the tile of a block, and the depth of a step
+BOXES_BYTES = 4 * 2 * 64 * (128 + 256) + 4 * 2 * 8  # of shared memory: four stages, their mbarriers
 # A number is loaded once for each tile of 64 in the other direction: 4 bytes, or 2 if it is rounded
 # beforehand, which moves 6 once. That is less from 4 tiles on; twice as many pay for the launches.
 LEAST_ROUNDED = 512
+# Rung 4's tiles of 64 can be fetched from an H100's L2 for 262 TFLOP/s. A block of rung 5 has one
+# of its 132 multiprocessors, whose tensor cores make 7.5: say 5, and 50 blocks are as fast.
+LEAST_TILES = 50
 
 
 def gemm_1_tile(a, b, transpose_a=False, transpose_b=False, bias=None):
@@ -61,6 +69,14 @@ def gemm_4_bf16(a, b, transpose_a=False, transpose_b=False, bias=None):
     memory three steps ahead, without passing through registers."""
     suffix("gemm", a, b)
     return _gemm_in_bf16(a, b, transpose_a, transpose_b, bias)
+
+
+@float64_by(gemm_2_registers)
+def gemm_5_bf16(a, b, transpose_a=False, transpose_b=False, bias=None):
+    """The same; on a GPU of compute capability 9.0 a large product by wgmma, whose operands the
+    copy engine fetches: one warp asks for them, eight multiply."""
+    suffix("gemm", a, b)
+    return _gemm_by_boxes(a, b, transpose_a, transpose_b, bias)
 
 
 def gemm_activated_1_tile(
@@ -110,12 +126,41 @@ def gemm_activated_4_bf16(
     return _gemm_in_bf16(a, b, transpose_a, transpose_b, bias, finish)
 
 
-def _gemm_in_bf16(
+@float64_by(gemm_activated_2_registers)
+def gemm_activated_5_bf16(
+    a, b, transpose_a=False, transpose_b=False, bias=None, activation="relu", slope=0.0, keep=False
+):
+    """c = f(a·b + bias) by gemm_5_bf16's kernels."""
+    suffix("gemm_activated", a, b)
+    finish = Finish(activation, slope, keep)
+    return _gemm_by_boxes(a, b, transpose_a, transpose_b, bias, finish)
+
+
+def _gemm_by_boxes(
     a: Any, b: Any, transpose_a: bool, transpose_b: bool, bias: Any, finish: Finish = NOTHING
 ) -> Any:
     batch, m, depth, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
+    blocks = tiles(m, BOX_OF_A[0]) * tiles(n, BOX_OF_B[0]) * math.prod(batch)
+    if not is_hopper(a) or not depth or blocks < LEAST_TILES:
+        return _gemm_in_bf16(a, b, transpose_a, transpose_b, bias, finish)
+    return _gemm_rounded(_launch_boxes, a, b, transpose_a, transpose_b, bias, finish)
+
+
+def _gemm_in_bf16(
+    a: Any, b: Any, transpose_a: bool, transpose_b: bool, bias: Any, finish: Finish = NOTHING
+) -> Any:
+    _, m, _, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
     if min(m, n) < LEAST_ROUNDED:
         return _gemm(TENSOR, "bf16", a, b, transpose_a, transpose_b, bias, finish)
+    return _gemm_rounded(_launch_pipeline, a, b, transpose_a, transpose_b, bias, finish)
+
+
+def _gemm_rounded(
+    start_kernel: Any, a: Any, b: Any, transpose_a: bool, transpose_b: bool, bias: Any,
+    finish: Finish,
+) -> Any:  # fmt: skip
+    """The product of factors that are rounded beforehand, by _launch_pipeline or _launch_boxes."""
+    batch, m, _, n = geometry.gemm_shape(a.shape, b.shape, transpose_a, transpose_b)
     c = empty((*batch, m, n), a.dtype, like=a)
     before, f = finish.before(c), finish.struct(c)
     if not c.size:
@@ -126,13 +171,28 @@ def _gemm_in_bf16(
     for start in range(0, len(all_c), MOST_BLOCKS):
         rows = slice(start, start + MOST_BLOCKS)
         one_a, one_b, one_c = (x if len(x) == 1 else x[rows] for x in (a, b, all_c))
-        grid = tiles(n, PIPELINE.tile), tiles(m, PIPELINE.tile), len(one_c)
-        steps = [np.int64(0 if len(x) == 1 else x[0].size) for x in (one_a, one_b)]
-        launch(
-            PIPELINE.source, PIPELINE.name, grid, PIPELINE.threads, one_a, one_b, bias, one_c, m, n,
-            padded(depth), *steps, None if kept is None else kept[rows], f, shared=STAGES_BYTES,
-        )
+        start_kernel(one_a, one_b, bias, one_c, None if kept is None else kept[rows], f)
     return (c, before) if finish.keep else c
+
+
+def _launch_pipeline(a: Any, b: Any, bias: Any, c: Any, before: Any, f: np.ndarray) -> None:
+    count, m, n = c.shape
+    grid = tiles(n, PIPELINE.tile), tiles(m, PIPELINE.tile), count
+    steps = [np.int64(0 if len(x) == 1 else x[0].size) for x in (a, b)]
+    launch(
+        PIPELINE.source, PIPELINE.name, grid, PIPELINE.threads, a, b, bias, c, m, n, a.shape[-1],
+        *steps, before, f, shared=STAGES_BYTES,
+    )  # fmt: skip
+
+
+def _launch_boxes(a: Any, b: Any, bias: Any, c: Any, before: Any, f: np.ndarray) -> None:
+    count, m, n = c.shape
+    grid = tiles(n, BOX_OF_B[0]), tiles(m, BOX_OF_A[0]), count
+    launch(
+        BOXES.source, BOXES.name, grid, BOXES.threads, TensorMap(a, BOX_OF_A),
+        TensorMap(b, BOX_OF_B), bias, c, m, n, a.shape[-1], len(a) > 1, len(b) > 1, before, f,
+        shared=BOXES_BYTES,
+    )  # fmt: skip
 
 
 def _rounded(x: Any, transpose: bool) -> Any:

@@ -57,7 +57,7 @@ def launch(
     grid, block  an int or a tuple of up to three; shared: bytes of dynamic shared memory.
     arguments    packed arrays of one device and None for pointers, ints (32 bits), floats
                  (float32), NumPy scalars of their own type, structured arrays of one element,
-                 and a tuple of arrays for a struct of pointers.
+                 a tuple of arrays for a struct of pointers, and a TensorMap.
     """
     from . import device
 

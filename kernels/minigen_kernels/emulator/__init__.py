@@ -6,14 +6,16 @@
 
 The sources are those that a GPU runs, unmodified; g++ 12 or newer compiles them. A kernel is an
 `extern "C" __global__` function. Arguments are NumPy arrays and None for pointers, ints (32 bits),
-floats (float32), NumPy scalars of their own type, structured ones for structs, and a tuple of
-arrays for a struct of pointers.
+floats (float32), NumPy scalars of their own type, structured ones for structs, a tuple of
+arrays for a struct of pointers, and a TensorMap for the parameter that copies boxes (TMA).
 
-Not emulated: timing, weak memory, limits of registers, wgmma, TMA, clusters, cooperative launches.
+Of sm_90a: mbarriers, cp.async.bulk.tensor of matrices, and wgmma of bfloat16.
+Not emulated: timing, weak memory, limits of registers, clusters, cooperative launches.
 """
 
 from .build import CompilerMissing
 from .errors import KernelError
 from .module import Kernel, Module, Site, load
+from .tensor_map import TensorMap
 
-__all__ = ["CompilerMissing", "Kernel", "KernelError", "Module", "Site", "load"]
+__all__ = ["CompilerMissing", "Kernel", "KernelError", "Module", "Site", "TensorMap", "load"]

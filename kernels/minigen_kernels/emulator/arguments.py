@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .tensor_map import BYTES, TensorMap
+
 POINTER_BYTES = 8
 GUARD_BYTES = 512  # on either side of an array
 ALIGNMENT = 256  # as cudaMalloc aligns
@@ -34,6 +36,9 @@ class Parameter(NamedTuple):
         else:
             plain = KINDS[self.kind]
         return ("" if self.written else "const ") + plain + "*" if self.pointer else plain
+
+
+AS_BYTES = Parameter(True, False, "v", 1)  # const void*
 
 
 def parameters(signature: str) -> list[Parameter]:
@@ -105,6 +110,8 @@ class Bound:
                 self._point(i, self._addresses(i, parameter, (value,), where))
             elif parameter.kind == "s" and is_tuple_of_arrays(value):
                 self._point(i, self._struct_of_pointers(i, parameter, value, where))
+            elif isinstance(value, TensorMap):
+                self._point(i, self._tensor_map(i, parameter, value, where))
             else:
                 self._point(i, scalar(parameter, value, where))
         self.blocks = self._copy_in()
@@ -136,6 +143,17 @@ class Bound:
             )
         writeable = all(a.flags.writeable for a in arrays if isinstance(a, np.ndarray))
         return self._addresses(i, Parameter(True, writeable, "v", 1), arrays, where)
+
+    def _tensor_map(
+        self, i: int, parameter: Parameter, value: TensorMap, where: str
+    ) -> np.ndarray:
+        """The emulator's own tensor map, whose second word _copy_in fills."""
+        if parameter.kind != "s" or parameter.size != BYTES:
+            raise TypeError(f"{where}: a tensor map given, which is a struct of {BYTES} bytes")
+        check_array(AS_BYTES, value.array, where)
+        words = value.struct()
+        self.arrays.append(Pointed(i, value.array, AS_BYTES, words[1:2]))
+        return words
 
     def _copy_in(self) -> list[Block]:
         blocks: list[Block] = []

@@ -15,7 +15,10 @@ class KernelError(RuntimeError):
              misaligned     an address that is not a multiple of the access's size
              barrier        a block barrier that not all threads reach, or not the same one
              shuffle        a warp collective that names lanes that are not there
-             wait           data of a cp.async used, overwritten or left before its wait
+             wait           data of a copy or a wgmma used, overwritten or left before its wait
+             mbarrier       a phase that never ends, or that more bytes reach than it expects
+             fence          wgmma or a copy of a box without the fence that must come before
+             swizzle        a tile that wgmma reads with another swizzle than it was written with
              arithmetic     division by zero, signed overflow, a bad shift
              read-only, assert, trap, hang, stack, memory, compile
     file     the source file, line its line; None where they are not known.

@@ -2,7 +2,7 @@
 //
 // Each cell of memory remembers its last write and its last reads. Two accesses by different
 // threads, one of them a write, must be ordered:
-//   - in a block by a block barrier between them, in a warp also by __syncwarp;
+//   - in a block by a block barrier or an mbarrier between them, in a warp also by __syncwarp;
 //   - from block to block, or within one, by a fence, then an atomic on one variable by both.
 // Nothing else orders them, shuffles not either. Atomics do not race with atomics. So a race is
 // found whatever order the threads happen to run in.
@@ -13,7 +13,7 @@ namespace emulator {
 struct Access {
   uint32_t block : 21, thread : 10, atomic : 1;  // block 0: none
   uint32_t epoch;                                // block barriers that the thread had passed
-  uint32_t clock;                                // its own count of __syncwarp
+  uint32_t clock;                                // its own count of __syncwarp and arrivals
   uint32_t site;                                 // offset of the code in the library
 };
 
@@ -21,14 +21,16 @@ struct Access {
 // thread of that warp, by another warp, and by another block, since one of them may be the writer.
 struct Cell {
   Access write, read, same_warp, other_warp, other_block;
-  uint32_t in_flight;  // block serial, while a cp.async into it is pending
+  uint32_t in_flight;  // block serial, while a copy into it is pending
+  uint16_t wgmmas;     // that are pending and read it
+  uint8_t box;         // 0: written by threads; else by a copy of a box, 1 + its swizzle
 };
 static_assert(sizeof(Cell) <= 96);
 
 static Access now_by(Kind kind, uint64_t site) {
   const Fiber& fiber = fibers[state.thread];
   return {state.block_serial & 0x1fffff, uint32_t(state.thread), kind == Kind::atomic,
-          state.block_epoch, fiber.seen[state.thread % 32], uint32_t(site)};
+          state.block_epoch, fiber.seen[state.thread], uint32_t(site)};
 }
 
 // ---------------------------------------------------------------- order by fences and atomics
@@ -77,8 +79,7 @@ static bool may_race(const Access& past, const Access& now) {
   if (!past.block || (past.atomic && now.atomic)) return false;
   if (past.block != now.block) return !ordered_by_fence(past, now);
   if (past.thread == now.thread || past.epoch != now.epoch) return false;
-  bool one_warp = past.thread / 32 == now.thread / 32;
-  if (one_warp && fibers[now.thread].seen[past.thread % 32] > past.clock) return false;
+  if (fibers[now.thread].seen[past.thread] > past.clock) return false;
   return !ordered_by_fence(past, now);
 }
 
@@ -167,10 +168,15 @@ static void check_cell(Region& region, Cell& cell, const void* address, size_t b
   uint64_t site = now.site;
   if (cell.in_flight == state.block_serial) {
     fault_at("wait",
-             format("%s of %s, into which a cp.async is pending", verb(kind),
+             format("%s of %s, into which a copy is pending", verb(kind),
                     place_of(region, address, bytes).text),
              site, cell.write.site);
   }
+  if (cell.wgmmas && kind != Kind::read)
+    fault_at("wait",
+             format("%s of %s, which a wgmma is reading", verb(kind),
+                    place_of(region, address, bytes).text),
+             site, cell.read.site);
   if (region.shared && cell.write.block != now.block) cell.write = {};
   if (region.shared && cell.read.block != now.block)
     cell.read = cell.same_warp = cell.other_warp = cell.other_block = {};
@@ -186,6 +192,7 @@ static void check_cell(Region& region, Cell& cell, const void* address, size_t b
   for (const Access* read : reads)
     if (may_race(*read, now)) report_race(region, address, bytes, kind, *read, false, site);
   cell.write = now;
+  cell.box = 0;
 }
 
 [[noreturn]] static void report_outside(const char* address, size_t bytes, Kind kind,
@@ -204,8 +211,9 @@ void check_access(const void* target, size_t bytes, Kind kind, bool may_be_unali
   if (!state.running) return;
   if (address >= (char*)&current && address < (char*)(&current + 1)) return;  // threadIdx ...
   const char* stack = fibers[state.thread].stack;
-  if (address >= stack && address < stack + STACK_BYTES) return;
   uint64_t site = offset_in_library(pc) - 1;  // within the instruction that calls
+  if (address >= stack && address < stack + STACK_BYTES)
+    return check_accumulator(address, kind, site);
   if (++state.steps > (1ull << 26))
     fault_at("hang", "67 million accesses without a barrier: an endless loop?", site);
   Region* region = find_region(address);
@@ -231,13 +239,50 @@ void check_access(const void* target, size_t bytes, Kind kind, bool may_be_unali
     check_cell(*region, region->cells[i], address, bytes, kind, now);
 }
 
-void mark_in_flight(const void* target, int bytes, bool in_flight) {
+// Of what happens in the background: it is no request of a warp.
+void check_uncounted(const void* address, size_t bytes, Kind kind, const void* pc) {
+  const bool counted = state.count;
+  state.count = false;
+  check_access(address, bytes, kind, true, pc);
+  state.count = counted;
+}
+
+template <class F>
+static void each_cell(const void* target, int bytes, F f) {
   Region* region = find_region(target);
   if (!region || !region->cells) return;
   size_t first = ((char*)target - region->begin) / region->granule;
   size_t last = ((char*)target + bytes - 1 - region->begin) / region->granule;
-  for (size_t i = first; i <= last; i++)
-    region->cells[i].in_flight = in_flight ? state.block_serial : 0;
+  for (size_t i = first; i <= last; i++) f(region->cells[i]);
+}
+
+void mark_in_flight(const void* target, int bytes, bool in_flight) {
+  each_cell(target, bytes, [&](Cell& c) { c.in_flight = in_flight ? state.block_serial : 0; });
+}
+
+void mark_as_box(const void* target, int bytes, Swizzle swizzle) {
+  each_cell(target, bytes, [&](Cell& c) { c.box = 1 + int(swizzle); });
+}
+
+void mark_as_read_by_wgmma(const void* target, int bytes, bool begins) {
+  each_cell(target, bytes, [&](Cell& c) { c.wgmmas += begins ? 1 : -1; });
+}
+
+// Tensor cores read what copies have written as those have left it; what threads have written they
+// see only behind a fence of its writer.
+void check_read_by_wgmma(const void* address, int bytes, Swizzle swizzle, Place place,
+                         const void* pc) {
+  if (!shared_region(address))
+    fault("out-of-bounds", "wgmma: the descriptor points outside shared memory", place);
+  check_uncounted(address, bytes, Kind::read, pc);
+  each_cell(address, bytes, [&](Cell& c) {
+    if (c.box && c.box != 1 + int(swizzle))
+      fault("swizzle", "wgmma: the tile was written with another swizzle than it is read with",
+            place);
+    if (!c.box && fibers[c.write.thread].async_fence <= c.write.clock)
+      fault("fence", "wgmma: its operand was written by a thread, without fence.proxy.async after",
+            place);
+  });
 }
 
 }  // namespace emulator

@@ -64,15 +64,19 @@ static void deliver(unsigned lanes, int first, size_t bytes) {
 
 // __syncwarp: each lane has now seen whatever any of them had seen, and all that they did.
 static void join_clocks(unsigned lanes, int first) {
-  uint32_t joined[32] = {};
+  static uint32_t joined[1024];
+  // Of other warps a thread has seen something only where there are mbarriers.
+  int begin = state.mbarriers ? 0 : first, end = state.mbarriers ? state.threads : first + 32;
+  size_t bytes = (end - begin) * sizeof *joined;
+  memset(joined + begin, 0, bytes);
   for (int lane = 0; lane < 32; lane++)
     if (lanes >> lane & 1)
-      for (int i = 0; i < 32; i++) {
-        uint32_t seen = fibers[first + lane].seen[i] + (i == lane);
+      for (int i = begin; i < end; i++) {
+        uint32_t seen = fibers[first + lane].seen[i] + (i == first + lane);
         if (seen > joined[i]) joined[i] = seen;
       }
   for (int lane = 0; lane < 32; lane++)
-    if (lanes >> lane & 1) memcpy(fibers[first + lane].seen, joined, sizeof joined);
+    if (lanes >> lane & 1) memcpy(fibers[first + lane].seen + begin, joined + begin, bytes);
 }
 
 void complete_collectives(int warp) {

@@ -64,6 +64,39 @@ void copy_issue(void* target, const void* source, int bytes, int source_bytes, P
 void copy_commit();
 void copy_wait(int groups_that_may_be_pending);
 
+// mbarriers: 8 bytes of shared memory that count arrivals and bytes, phase by phase.
+void mbarrier_init(void* barrier, int arrivals, Place place);
+void mbarrier_arrive(void* barrier, int bytes_to_come, Place place);
+void mbarrier_wait(void* barrier, int parity, Place place);
+void fence_async_proxy();
+
+// Boxes of matrices, copied in the background. Mirrored in tensor_map.py, which makes them.
+enum class Swizzle : uint32_t { none, by_32, by_64, by_128 };
+struct Map {
+  uint64_t is_a_map;
+  char* address;
+  uint64_t columns, rows, planes;  // of the matrices, one behind the other; elements of 2 bytes
+  uint32_t box_columns, box_rows;
+  Swizzle swizzle;
+};
+void box_issue(void* target, const void* map, int column, int row, int plane, void* barrier,
+               Place place);
+// Where a byte lies in memory that is written or read with a swizzle.
+inline char* swizzled(char* address, Swizzle swizzle) {
+  const unsigned masks[] = {0, 1, 3, 7};
+  uintptr_t flip = (uintptr_t)address >> 7 & masks[(int)swizzle];
+  return (char*)((uintptr_t)address ^ flip << 4);
+}
+
+// wgmma: d (64 x columns) += a b, in the background, of operands that descriptors point to: rows
+// along k; or a in four registers, and b with its columns side by side.
+unsigned shared_address(const void* p);
+void wgmma_fence();
+void wgmma_issue(float* d, int columns, uint64_t a, uint64_t b, Place place);
+void wgmma_issue(float* d, int columns, const unsigned (&a)[4], uint64_t b, Place place);
+void wgmma_commit();
+void wgmma_wait(int groups_that_may_be_pending, Place place);
+
 // What the compiler's instrumentation does not see.
 void note_atomic(const void* address, size_t bytes);
 void note_matrix_row(const void* row, Place place);  // 16 bytes of shared memory

@@ -33,11 +33,8 @@ void copy_wait(int may_be_pending) {
     }
     if (state.check) {
       mark_in_flight(copy.target, copy.bytes, false);
-      bool counted = state.count;
-      state.count = false;  // it was counted when it was issued
-      // Now it lands, by this thread: others need a barrier from here.
-      check_access(copy.target, copy.bytes, Kind::write, false, copy.pc);
-      state.count = counted;
+      // Now it lands, by this thread: others need a barrier from here. It was counted when issued.
+      check_uncounted(copy.target, copy.bytes, Kind::write, copy.pc);
     }
     memset(copy.target, 0, copy.bytes);
     memcpy(copy.target, copy.source, copy.source_bytes);

@@ -105,6 +105,8 @@ Region* shared_region(const void* address) {
   return region && region->shared ? region : nullptr;
 }
 
+char* shared_memory() { return shared_begin; }
+
 bool in_library(const void* address) { return address >= library_begin && address < library_end; }
 
 uint64_t offset_in_library(const void* pc) {

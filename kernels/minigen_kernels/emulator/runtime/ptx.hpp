@@ -1,4 +1,5 @@
-// The wrappers of cuda/ptx.cuh, emulated: same names, same meaning, no inline assembly.
+// The wrappers of cuda/ptx.cuh, emulated: same names, same meaning, no inline assembly. Those of
+// sm_90a are in hopper.hpp.
 //
 // Fragments as in the PTX ISA, "Matrix Fragments for mma": lane 4g + t of the warp holds of A the
 // rows g and g + 8, of B the column g, of C the rows g and g + 8 in the columns 2t and 2t + 1.
@@ -137,3 +138,5 @@ template <int PENDING>
 inline void cp_async_wait() {
   emulator::copy_wait(PENDING);
 }
+
+#include "hopper.hpp"

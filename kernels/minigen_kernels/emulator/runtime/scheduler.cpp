@@ -92,6 +92,7 @@ static void pass_block_barrier() {
       const char* kind = moves_data(fiber.collective) ? "shuffle" : "barrier";
       return fail_at(fiber, kind, "the lane waits for ever: others of its mask are elsewhere");
     }
+    if (fiber.wait == Wait::mbarrier) return fail_waiting_for_ever(fiber);
     if (fiber.wait != Wait::block) continue;
     if (waiting && !same_place(waiting->place, fiber.place))
       return fail_at(fiber, "barrier",
@@ -126,14 +127,23 @@ static void start_block(unsigned number) {
   yielded.clear();
   poison_shared_memory();
   fence_start_block();
+  mbarriers_start_block();
+  boxes_start_block();
   for (unsigned i = 0; i < unsigned(state.threads); i++) {
     Fiber& fiber = fibers[i];
     fiber.wait = Wait::nothing;
     fiber.thread = {i % size.x, i / size.x % size.y, i / size.x / size.y};
-    memset(fiber.seen, 0, sizeof fiber.seen);
+    memset(fiber.seen, 0, state.threads * sizeof *fiber.seen);
     fiber.fenced = false;
+    fiber.async_fence = 0;
     fiber.copies.clear();
     fiber.copy_group = 0;
+    fiber.wgmmas.clear();
+    fiber.accumulators.clear();
+    fiber.wgmma_fenced = false;
+    fiber.wgmma_group = 0;
+    fiber.wgmmas_so_far = 0;
+    fiber.last_wgmma = {nullptr, 0};
     fiber.stack = stack_of(i);
     fiber_prepare(fiber, fiber_main);
     ready.push(i);
@@ -153,7 +163,7 @@ static void run_block() {
   while (alive && !failed) {
     if (!ready.count) swap(ready, yielded);
     if (!ready.count) {
-      pass_block_barrier();
+      if (!land_a_box()) pass_block_barrier();
       continue;
     }
     run_thread(next_thread());
@@ -164,10 +174,15 @@ static void run_block() {
       if (fiber.copies.count)
         return set_fault("wait", "the thread returns while a cp.async of it is pending",
                          {nullptr, 0}, offset_in_library(fiber.copies[0].pc) - 1, 0, state.thread);
+      if (fiber.wgmmas.count)
+        return set_fault("wait", "the thread returns while a wgmma of it is pending",
+                         fiber.wgmmas[0].place, 0, 0, state.thread);
     }
     if (fiber.wait == Wait::warp || fiber.wait == Wait::forever)
       complete_collectives(state.thread / 32);
   }
+  if (!failed) fail_if_boxes_are_pending();
+  if (!failed) fail_if_warps_differ_in_their_wgmmas();
   if (state.count && !failed) count_logged_accesses();
 }
 
