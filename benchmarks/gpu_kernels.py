@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from minigen_kernels import backend_of, use
-from minigen_kernels.cuda import LADDERS, LOWER_TENSOR_CORES, TENSOR_CORES
+from minigen_kernels.cuda import LADDERS, OTHER_TENSOR_CORES, TENSOR_CORES
 
 from .gpu_cases import BF16, FLOAT32, TF32, Arrays, KernelCase, Peer
 from .gpu_clock import Contestant
@@ -49,13 +49,13 @@ def rung_names(kernel: str) -> list[str]:
 
 
 def tensor_core_rungs(kernel: str) -> dict[str, tuple[str, int | None]]:
-    """What use(precision=..., rung=...) chooses, by name: lower rungs, where they are, and last."""
+    """What use(precision=..., rung=...) chooses, by name: the usual rung, and others."""
     found: dict[str, tuple[str, int | None]] = {}
-    for precision, last in TENSOR_CORES.items():
-        for rung, lower in LOWER_TENSOR_CORES.get(precision, {}).get(kernel, {}).items():
-            found[lower.__name__] = precision, rung
-        if kernel in last:
-            found[last[kernel].__name__] = precision, None
+    for precision, usual in TENSOR_CORES.items():
+        for rung, other in OTHER_TENSOR_CORES.get(precision, {}).get(kernel, {}).items():
+            found[other.__name__] = precision, rung
+        if kernel in usual:
+            found[usual[kernel].__name__] = precision, None
     return found
 
 

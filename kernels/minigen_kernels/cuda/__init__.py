@@ -97,24 +97,25 @@ TENSOR_CORES: dict[str, dict[str, Any]] = {
         "attention_backward": attention.attention_backward_2_tf32,
     },
     "bf16": {
-        "gemm": gemm.gemm_5_bf16,
+        "gemm": gemm.gemm_4_bf16,
         "conv2d": conv.conv2d_4_bf16,
         "conv_transpose2d": conv.conv_transpose2d_3_bf16,
         "conv2d_weight": conv.conv2d_weight_2_bf16,
-        "gemm_activated": gemm.gemm_activated_5_bf16,
+        "gemm_activated": gemm.gemm_activated_4_bf16,
         "conv2d_activated": conv.conv2d_activated_4_bf16,
         "conv_transpose2d_activated": conv.conv_transpose2d_activated_3_bf16,
-        "attention": attention.attention_4_bf16,
+        "attention": attention.attention_3_bf16,
         "attention_backward": attention.attention_backward_2_bf16,
     },
 }
 
-# Rungs below those, by their numbers, for use(precision=..., rung=...).
-LOWER_TENSOR_CORES: dict[str, dict[str, dict[int, Any]]] = {
+# Rungs beside those, by their numbers, for use(precision=..., rung=...). The last of each, for
+# Hopper, has yet to be run on a GPU: until then it has to be asked for.
+OTHER_TENSOR_CORES: dict[str, dict[str, dict[int, Any]]] = {
     "bf16": {
-        "gemm": {3: gemm.gemm_3_bf16, 4: gemm.gemm_4_bf16},
-        "gemm_activated": {3: gemm.gemm_activated_3_bf16, 4: gemm.gemm_activated_4_bf16},
-        "attention": {2: attention.attention_2_bf16, 3: attention.attention_3_bf16},
+        "gemm": {3: gemm.gemm_3_bf16, 5: gemm.gemm_5_bf16},
+        "gemm_activated": {3: gemm.gemm_activated_3_bf16, 5: gemm.gemm_activated_5_bf16},
+        "attention": {2: attention.attention_2_bf16, 4: attention.attention_4_bf16},
     }
 }
 
@@ -122,6 +123,6 @@ LOWER_TENSOR_CORES: dict[str, dict[str, dict[int, Any]]] = {
 def by_tensor_cores(precision: str, rung: int | None) -> dict[str, Any]:
     """What use(precision=..., rung=...) puts in the place of the rungs in float32."""
     chosen = dict(TENSOR_CORES[precision])
-    for name, lower in LOWER_TENSOR_CORES.get(precision, {}).items():
-        chosen[name] = lower.get(-1 if rung is None else rung, chosen[name])
+    for name, others in OTHER_TENSOR_CORES.get(precision, {}).items():
+        chosen[name] = others.get(-1 if rung is None else rung, chosen[name])
     return chosen
