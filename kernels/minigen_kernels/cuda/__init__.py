@@ -42,6 +42,10 @@ LADDERS = {
     "layer_norm": (reference.layer_norm, norm.layer_norm_1_rows),
     "layer_norm_backward": (reference.layer_norm_backward, norm.layer_norm_backward_1_rows),
     "batch_norm": (reference.batch_norm, norm.batch_norm_1_channels),
+    "batch_norm_activated": (
+        reference.batch_norm_activated,
+        norm.batch_norm_activated_1_channels,
+    ),
     "batch_norm_backward": (reference.batch_norm_backward, norm.batch_norm_backward_1_channels),
     "softmax": (reference.softmax, loss.softmax_1_rows),
     "softmax_backward": (reference.softmax_backward, loss.softmax_backward_1_rows),

@@ -5,6 +5,7 @@
 // blockIdx.x: tiles of columns of the product, y: of rows, z: groups and more, see each function.
 #pragma once
 #include "activation.cuh"
+#include "moments.cuh"
 
 struct Conv {  // the shapes of x (N, C, H, W), w (O, C / groups, kh, kw) and y (N, O, h, w)
   int N, C, H, W, O, kh, kw, h, w;
@@ -24,6 +25,16 @@ __device__ __forceinline__ T patch_at(const T* x, const Conv& g, int group, int 
   return x[(((long long)n * g.C + c) * g.H + row) * g.W + col];
 }
 
+// Where a block's tile leaves its moments: its rows are channels of y from `first` on, its columns
+// pixels, of one phase of several.
+template <class T>
+__device__ __forceinline__ Moments<T> moments_of(const Result<T>& y, int channels, int first,
+                                                 int parts_of_tile, int phase, int phases) {
+  const int parts = gridDim.x * parts_of_tile;
+  const int part0 = phase * parts + blockIdx.x * parts_of_tile;
+  return {y.moments, y.bias, channels, phases * parts, first, part0};
+}
+
 // Product of w, (O / groups) x (C / groups kh kw), and the patches of x, one column per pixel of y.
 template <class Tile, class T = typename Tile::Number>
 __device__ __forceinline__ void conv2d(const T* x, const T* w, const Result<T>& y, const Conv& g) {
@@ -35,8 +46,9 @@ __device__ __forceinline__ void conv2d(const T* x, const T* w, const Result<T>& 
     int n = column / pixels, o = group * per_group + m;
     y.put(((long long)n * g.O + o) * pixels + column % pixels, o, sum);
   };
+  const Moments<T> moments = moments_of(y, g.O, group * per_group, Tile::PARTS, 0, 1);
   Tile::template product<true, false>(blockIdx.y * Tile::SIZE, blockIdx.x * Tile::SIZE, per_group,
-                                      g.N * pixels, 0, depth, weight, patch, store);
+                                      g.N * pixels, 0, depth, weight, patch, store, moments);
 }
 
 // Along one axis, the pixels of x of one phase: those at (index s + first), which all meet the same
@@ -78,7 +90,11 @@ __device__ __forceinline__ void conv_transpose2d(const T* y, const T* w,
   const Phase cols = phase_of(phase % g.stride_w, g.W, g.stride_w, g.pad_w, g.dilation_w, g.kw);
   const int per_group = g.O / g.groups, channels = g.C / g.groups;
   const int taps = rows.taps * cols.taps, pixels = rows.count * cols.count;
-  if ((int)blockIdx.x * Tile::SIZE >= g.N * pixels) return;  // phases differ by a pixel
+  const Moments<T> moments = moments_of(x, g.C, group * channels, Tile::PARTS, phase, phases);
+  if ((int)blockIdx.x * Tile::SIZE >= g.N * pixels) {  // phases differ by a pixel
+    moments.nothing(Tile::PARTS);
+    return;
+  }
   auto weight = [&](int c, int k) {
     int o = k / taps, p = rows.tap + k % taps / cols.taps * rows.tap_step;
     int q = cols.tap + k % cols.taps * cols.tap_step;
@@ -102,7 +118,8 @@ __device__ __forceinline__ void conv_transpose2d(const T* y, const T* w,
     x.put((((long long)n * g.C + c) * g.H + row) * g.W + col, c, sum);
   };
   Tile::template product<false, false>(blockIdx.y * Tile::SIZE, blockIdx.x * Tile::SIZE, channels,
-                                       g.N * pixels, 0, per_group * taps, weight, patch, store);
+                                       g.N * pixels, 0, per_group * taps, weight, patch, store,
+                                       moments);
 }
 
 // The gradient of w: (O / groups) x (C / groups kh kw), a sum over all pixels of all images. That

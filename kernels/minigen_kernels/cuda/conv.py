@@ -24,13 +24,13 @@ CONV = np.dtype(
 IMPLICIT = Kernel("conv.cu", "conv2d_1_implicit", 64, 256)
 PHASES = Kernel("conv.cu", "conv_transpose2d_1_phases", 64, 256)
 SPLIT = Kernel("conv.cu", "conv2d_weight_1_split", 64, 256)
-TENSOR = Kernel("conv_tensor.cu", "conv2d_3_tensor", 64, 128)
-PIPELINE = Kernel("conv_bf16.cu", "conv2d_4_pipeline", 64, 128)
+TENSOR = Kernel("conv_tensor.cu", "conv2d_3_tensor", 64, 128, 2)
+PIPELINE = Kernel("conv_bf16.cu", "conv2d_4_pipeline", 64, 128, 2)
 # A pixel of x is loaded for each tap that meets it and each tile of 64 filters: 4 bytes, or 2 if it
 # is rounded beforehand, which moves 6 once. With fewer channels, the zeros beside them cost more.
 LEAST_LOADS, LEAST_CHANNELS = 6, 16
-PIPELINE_PHASES = Kernel("conv_bf16.cu", "conv_transpose2d_3_pipeline", 64, 128)
-TENSOR_PHASES = Kernel("conv_tensor.cu", "conv_transpose2d_2_tensor", 64, 128)
+PIPELINE_PHASES = Kernel("conv_bf16.cu", "conv_transpose2d_3_pipeline", 64, 128, 2)
+TENSOR_PHASES = Kernel("conv_tensor.cu", "conv_transpose2d_2_tensor", 64, 128, 2)
 TENSOR_SPLIT = Kernel("conv_tensor.cu", "conv2d_weight_2_tensor", 64, 128)
 
 
@@ -54,20 +54,20 @@ def conv2d_2_shallow(
 
 def conv2d_activated_1_implicit(
     x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, activation="relu",
-    slope=0.0, keep=False,
+    slope=0.0, keep=False, moments=False,
 ) -> Any:  # fmt: skip
     """y = f(conv2d(x, w) + bias): f is applied to the sums while they are in registers."""
     ending = suffix("conv2d_activated", x, w, bias)
-    how = stride, padding, dilation, groups, Finish(activation, slope, keep)
+    how = stride, padding, dilation, groups, Finish(activation, slope, keep, moments)
     return _conv2d(IMPLICIT, ending, x, w, bias, *how)
 
 
 def conv2d_activated_2_shallow(
     x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, activation="relu",
-    slope=0.0, keep=False,
+    slope=0.0, keep=False, moments=False,
 ) -> Any:  # fmt: skip
     """The same; few channels per group by the kernel of conv2d_2_shallow."""
-    how = stride, padding, dilation, groups, Finish(activation, slope, keep)
+    how = stride, padding, dilation, groups, Finish(activation, slope, keep, moments)
     return _shallow(x, w, bias, *how)
 
 
@@ -75,7 +75,7 @@ def _shallow(
     x: Any, w: Any, bias: Any, stride, padding, dilation, groups: int, finish: Finish = NOTHING
 ) -> Any:
     ending = suffix("conv2d", x, w, bias)
-    if x.ndim == 4 and x.shape[1] > MOST_SHALLOW * groups:
+    if finish.moments or (x.ndim == 4 and x.shape[1] > MOST_SHALLOW * groups):
         how = stride, padding, dilation, groups, finish
         return _conv2d(IMPLICIT, ending, x, w, bias, *how)
     shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
@@ -87,7 +87,7 @@ def _shallow(
         g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
         given = packed(x), packed(w), packed(bias), y, g, before, finish.struct(y)
         launch("conv_shallow.cu", f"conv2d_2_shallow_{ending}", grid, THREADS, *given)
-    return (y, before) if finish.keep else y
+    return finish.results(y, before)
 
 
 @float64_by(conv2d_2_shallow)
@@ -129,10 +129,10 @@ def conv2d_4_bf16(
 @float64_by(conv2d_activated_2_shallow)
 def conv2d_activated_4_bf16(
     x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, activation="relu",
-    slope=0.0, keep=False,
+    slope=0.0, keep=False, moments=False,
 ) -> Any:  # fmt: skip
     """y = f(conv2d(x, w) + bias) by conv2d_4_bf16's kernels."""
-    how = stride, padding, dilation, groups, Finish(activation, slope, keep)
+    how = stride, padding, dilation, groups, Finish(activation, slope, keep, moments)
     return _conv2d_in_bf16(x, w, bias, *how)
 
 
@@ -147,16 +147,17 @@ def _conv2d_in_bf16(
         how = stride, padding, dilation, groups, finish
         return _conv2d(TENSOR, "bf16", x, w, bias, *how)
     y = empty(shape, x.dtype, like=x)
-    before = finish.before(y)
+    before, pixels = finish.before(y), shape[0] * shape[2] * shape[3]
+    found = finish.found(y, PIPELINE.parts * tiles(pixels, PIPELINE.tile))
     if y.size:
-        pixels = shape[0] * shape[2] * shape[3]
         grid = tiles(pixels, PIPELINE.tile), tiles(o // groups, PIPELINE.tile), groups
         wide = turned(packed(x).reshape(n * groups, c // groups, image[0] * image[1]))
         taps = turned(packed(w).reshape(o, channels, kh * kw))
         g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
-        given = wide, taps, packed(bias), y, g, padded(channels), before, finish.struct(y)
+        end = padded(channels), before, finish.struct(y), found
+        given = wide, taps, packed(bias), y, g, *end
         launch(PIPELINE.source, PIPELINE.name, grid, PIPELINE.threads, *given, shared=STAGES_BYTES)
-    return (y, before) if finish.keep else y
+    return finish.results(y, before, found)
 
 
 def _activated_conv2d(precision: str) -> Any:
@@ -165,10 +166,10 @@ def _activated_conv2d(precision: str) -> Any:
     @float64_by(conv2d_activated_2_shallow)
     def kernel(
         x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1,
-        activation="relu", slope=0.0, keep=False,
+        activation="relu", slope=0.0, keep=False, moments=False,
     ) -> Any:  # fmt: skip
         suffix("conv2d_activated", x, w, bias)
-        how = stride, padding, dilation, groups, Finish(activation, slope, keep)
+        how = stride, padding, dilation, groups, Finish(activation, slope, keep, moments)
         return _conv2d(TENSOR, precision, x, w, bias, *how)
 
     kernel.__name__ = f"conv2d_activated_3_{precision}"
@@ -186,15 +187,15 @@ def _conv2d(
 ) -> Any:  # fmt: skip
     shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
     y = empty(shape, x.dtype, like=x)
-    before = finish.before(y)
+    before, pixels = finish.before(y), shape[0] * shape[2] * shape[3]
+    found = finish.found(y, kernel.parts * tiles(pixels, kernel.tile))
     if y.size:
-        pixels = shape[0] * shape[2] * shape[3]
         grid = tiles(pixels, kernel.tile), tiles(shape[1] // groups, kernel.tile), groups
         g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
         name = f"{kernel.name}_{ending}"
-        given = packed(x), packed(w), packed(bias), y, g, before, finish.struct(y)
+        given = packed(x), packed(w), packed(bias), y, g, before, finish.struct(y), found
         launch(kernel.source, name, grid, kernel.threads, *given)
-    return (y, before) if finish.keep else y
+    return finish.results(y, before, found)
 
 
 def conv_transpose2d_1_phases(
@@ -241,11 +242,12 @@ def conv_transpose2d_2_bf16(
 
 def conv_transpose2d_activated_1_phases(
     y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1),
-    groups=1, activation="relu", slope=0.0, keep=False,
+    groups=1, activation="relu", slope=0.0, keep=False, moments=False,
 ) -> Any:  # fmt: skip
     """x = f(conv_transpose2d(y, w) + bias): f is applied to sums that are still in registers."""
     ending = suffix("conv_transpose2d_activated", y, w, bias)
-    how = stride, padding, output_padding, dilation, groups, Finish(activation, slope, keep)
+    finish = Finish(activation, slope, keep, moments)
+    how = stride, padding, output_padding, dilation, groups, finish
     return _conv_transpose2d(PHASES, ending, y, w, bias, *how)
 
 
@@ -261,10 +263,11 @@ def conv_transpose2d_3_bf16(
 @float64_by(conv_transpose2d_activated_1_phases)
 def conv_transpose2d_activated_3_bf16(
     y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1),
-    groups=1, activation="relu", slope=0.0, keep=False,
+    groups=1, activation="relu", slope=0.0, keep=False, moments=False,
 ) -> Any:  # fmt: skip
     """x = f(conv_transpose2d(y, w) + bias) by conv_transpose2d_3_bf16's kernels."""
-    how = stride, padding, output_padding, dilation, groups, Finish(activation, slope, keep)
+    finish = Finish(activation, slope, keep, moments)
+    how = stride, padding, output_padding, dilation, groups, finish
     return _conv_transpose2d_in_bf16(y, w, bias, *how)
 
 
@@ -282,17 +285,18 @@ def _conv_transpose2d_in_bf16(
         how = stride, padding, output_padding, dilation, groups, finish
         return _conv_transpose2d(TENSOR_PHASES, "bf16", y, w, bias, *how)
     x = empty(shape, y.dtype, like=y)
+    pixels, phases = _pixels_of_a_phase(shape, stride), stride[0] * stride[1]
     before = finish.before(x)
+    found = finish.found(x, phases * PIPELINE.parts * tiles(pixels, PIPELINE.tile))
     if x.size:
-        pixels = shape[0] * tiles(shape[2], stride[0]) * tiles(shape[3], stride[1])
         across = tiles(pixels, PIPELINE.tile), tiles(channels, PIPELINE.tile)
         wide = turned(packed(y).reshape(n * groups, depth, image[0] * image[1]))
         taps = turned(packed(w).reshape(groups, depth, channels * kh * kw))
         g = _geometry(shape, w.shape, y.shape, stride, padding, dilation, groups)
-        given = wide, taps, packed(bias), x, g, padded(depth), before, finish.struct(x)
-        kernel, grid = PIPELINE_PHASES, (*across, groups * stride[0] * stride[1])
+        given = wide, taps, packed(bias), x, g, padded(depth), before, finish.struct(x), found
+        kernel, grid = PIPELINE_PHASES, (*across, groups * phases)
         launch(kernel.source, kernel.name, grid, kernel.threads, *given, shared=STAGES_BYTES)
-    return (x, before) if finish.keep else x
+    return finish.results(x, before, found)
 
 
 def _activated_conv_transpose2d(precision: str) -> Any:
@@ -301,10 +305,11 @@ def _activated_conv_transpose2d(precision: str) -> Any:
     @float64_by(conv_transpose2d_activated_1_phases)
     def kernel(
         y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1),
-        groups=1, activation="relu", slope=0.0, keep=False,
+        groups=1, activation="relu", slope=0.0, keep=False, moments=False,
     ) -> Any:  # fmt: skip
         suffix("conv_transpose2d_activated", y, w, bias)
-        how = stride, padding, output_padding, dilation, groups, Finish(activation, slope, keep)
+        finish = Finish(activation, slope, keep, moments)
+        how = stride, padding, output_padding, dilation, groups, finish
         return _conv_transpose2d(TENSOR_PHASES, precision, y, w, bias, *how)
 
     kernel.__name__ = f"conv_transpose2d_activated_2_{precision}"
@@ -324,16 +329,16 @@ def _conv_transpose2d(
         y.shape, w.shape, stride, padding, output_padding, dilation, groups
     )
     x = empty(shape, y.dtype, like=y)
+    pixels, phases = _pixels_of_a_phase(shape, stride), stride[0] * stride[1]
     before = finish.before(x)
+    found = finish.found(x, phases * kernel.parts * tiles(pixels, kernel.tile))
     if x.size:
-        pixels = shape[0] * tiles(shape[2], stride[0]) * tiles(shape[3], stride[1])
-        phases = stride[0] * stride[1]
         across = tiles(pixels, kernel.tile), tiles(shape[1] // groups, kernel.tile)
         g = _geometry(shape, w.shape, y.shape, stride, padding, dilation, groups)
         name, grid = f"{kernel.name}_{ending}", (*across, groups * phases)
-        given = packed(y), packed(w), packed(bias), x, g, before, finish.struct(x)
+        given = packed(y), packed(w), packed(bias), x, g, before, finish.struct(x), found
         launch(kernel.source, name, grid, kernel.threads, *given)
-    return (x, before) if finish.keep else x
+    return finish.results(x, before, found)
 
 
 def conv2d_weight_1_split(
@@ -404,6 +409,11 @@ def _conv2d_weight(
 def split_count(blocks: int, depth: int) -> int:
     """Into how many parts a sum of `depth` terms is cut, where `blocks` blocks make the result."""
     return max(1, min(tiles(2 * PROCESSORS, blocks), tiles(depth, SHORTEST_SPLIT)))
+
+
+def _pixels_of_a_phase(shape: tuple[int, ...], stride: tuple[int, int]) -> int:
+    """Of an image of conv_transpose2d, at most: phases differ by a row or a column."""
+    return shape[0] * tiles(shape[2], stride[0]) * tiles(shape[3], stride[1])
 
 
 def _geometry(x_shape, w_shape, y_shape, stride, padding, dilation, groups) -> np.ndarray:

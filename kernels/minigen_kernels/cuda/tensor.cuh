@@ -8,6 +8,7 @@
 // rows of one chunk at a time, and hands word t of row g to lane 4 g + t. That is what mma.sync
 // expects of the operands of all kinds, so nothing below depends on the kind but two functions.
 #pragma once
+#include "moments.cuh"
 #include "ptx.cuh"
 
 struct Bf16 {
@@ -129,6 +130,24 @@ __device__ __forceinline__ void each_sum(const float (&sums)[I][J][4], int row0,
       }
 }
 
+// The moments of a warp's rows, one part of the columns: mma.sync left row g in lanes 4 g ... 4 g + 3.
+template <int I, int J>
+__device__ __forceinline__ void put_moments_of_rows(const float (&sums)[I][J][4], int row0,
+                                                    int column0, int M, int N, int part,
+                                                    const Moments<float>& moments) {
+  const int lane = threadIdx.x % 32, columns = N - column0 < 8 * J ? N - column0 : 8 * J;
+#pragma unroll
+  for (int i = 0; i < I; i++)
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int row = row0 + 16 * i + 8 * half + lane / 4;
+      put_moments<4, 2 * J>(
+          moments, row, row < M, part, columns > 0 ? columns : 0,
+          [&](int e) { return sums[i][e / 2][2 * half + e % 2]; },
+          [&](int e) { return column0 + 8 * (e / 2) + lane % 4 * 2 + e % 2 < N; });
+    }
+}
+
 constexpr int THREADS = 128;  // of a block: four warps
 constexpr int TILE = 64;      // rows and columns of C of a block
 constexpr int WORDS = 16;     // of a row of a tile
@@ -216,12 +235,12 @@ __device__ __forceinline__ void add_products(Tiles& tiles, int m0, int n0, int M
 template <class Kind>
 struct TensorTile {
   using Number = float;
-  static constexpr int SIZE = TILE;
+  static constexpr int SIZE = TILE, PARTS = 2;
 
   template <bool A_ALONG_K, bool B_ALONG_K, class LoadA, class LoadB, class Store>
   static __device__ __forceinline__ void product(int m0, int n0, int M, int N, int k_begin,
                                                  int k_end, LoadA load_a, LoadB load_b,
-                                                 Store store) {
+                                                 Store store, const Moments<float>& moments = {}) {
     __shared__ Tiles tiles;
     const int warp = threadIdx.x / 32, row0 = warp / 2 * 32, column0 = warp % 2 * 32;
     float sums[2][4][4] = {};
@@ -230,5 +249,7 @@ struct TensorTile {
     each_sum(sums, m0 + row0, n0 + column0, [&](int m, int n, float sum) {
       if (m < M && n < N) store(m, n, sum);
     });
+    if (moments.found)
+      put_moments_of_rows(sums, m0 + row0, n0 + column0, M, N, warp % 2, moments);
   }
 };
