@@ -350,7 +350,7 @@ def counted_conv(name, precision, x, w, y):
     g = conv._geometry(x.shape, w.shape, y.shape, (2, 2), (0, 0), (1, 1), 1)
     module = emulator.load(SOURCES / "conv_tensor.cu", count=True)
     module.reset_counts()
-    end = None, NOTHING.struct(x)
+    end = None, NOTHING.struct(x), None
     if name == "conv2d":
         getattr(module, f"conv2d_3_tensor_{precision}")[1, 128](x, w, None, y, g, *end)
     elif name == "conv2d_weight":
@@ -680,7 +680,7 @@ def test_a_transposed_convolution_of_bfloat16_arrays_reads_no_sector_too_many():
     module.reset_counts()
     sides = y.transpose(0, 2, 3, 1), w.transpose(1, 2, 3, 0)  # channels of y side by side
     words = [(v.view(np.uint32) >> 16).astype(np.uint16) for v in map(np.ascontiguousarray, sides)]
-    end = x, g, 64, None, NOTHING.struct(x)
+    end = x, g, 64, None, NOTHING.struct(x), None
     module.conv_transpose2d_3_pipeline[(1, 1, 4), 128, gemm.STAGES_BYTES](*words, None, *end)
     exact = np.einsum("nohw,ocpq->nchpwq", y.astype(float), w.astype(float)).reshape(x.shape)
     assert np.linalg.norm(x - exact) <= 1e-6 * np.linalg.norm(exact)
@@ -703,7 +703,8 @@ def conv_bf16(x, w, source=SOURCES / "conv_bf16.cu", padding=1, **how):
     if module.count:
         module.reset_counts()
     grid = -(-y[:, 0].size // 64), -(-filters // 64)
-    given = *map(np.ascontiguousarray, sides), None, y, g, channels, None, NOTHING.struct(y)
+    end = None, NOTHING.struct(y), None
+    given = *map(np.ascontiguousarray, sides), None, y, g, channels, *end
     module.conv2d_4_pipeline[grid, 128, gemm.STAGES_BYTES](*given)
     return module, y, exact
 
