@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -395,22 +396,26 @@ def test_without_the_swizzle_of_tiles_the_counters_show_it(tmp_path, precision):
 
 
 @pytest.mark.parametrize(
-    "right, wrong, kinds",
+    "precision, right, wrong, kinds",
     [
-        ("__syncthreads();", "", {"race", "uninitialised"}),
-        ("stage ^= 1", "stage ^= 0", {"race"}),
-        ("r < rows ? r : rows - 1", "r", {"out-of-bounds"}),
-        ("k < end ? k : end - 1", "k", {"out-of-bounds"}),
-        ("if (m < M && n < N) store", "store", {"out-of-bounds", "race"}),
+        ("bf16", "__syncthreads();  // the tiles", "//", {"race", "uninitialised"}),
+        ("bf16", "stage ^= 1", "stage ^= 0", {"race"}),
+        ("tf32", "__syncthreads();  // this step", "//", {"race", "uninitialised", "wait"}),
+        ("tf32", "cp_async_wait<STAGES - 2>", "cp_async_wait<STAGES - 1>", {"wait"}),
+        ("tf32", "stage == 0 ? STAGES - 1 : stage - 1", "stage", {"race", "wait"}),
+        ("tf32", "COUNT = Kind::PER_WORD == 1 ? STAGES : 2", "COUNT = 2", {"race", "wait"}),
+        ("bf16", "r < rows ? r : rows - 1", "r", {"out-of-bounds"}),
+        ("bf16", "k < end ? k : end - 1", "k", {"out-of-bounds"}),
+        (None, "if (m < M && n < N) store", "store", {"out-of-bounds", "race"}),
     ],
 )
 def test_a_tile_without_its_barrier_its_stage_or_its_bounds_is_caught(
-    tmp_path, right, wrong, kinds
+    tmp_path, precision, right, wrong, kinds
 ):
     broken = broken_copy(tmp_path, PRODUCT, "tensor.cuh", right, wrong)
-    for seed in range(5):
+    for seed, one in itertools.product(range(5), [precision] if precision else BITS):
         with pytest.raises(emulator.KernelError) as caught:
-            run_gemm(broken, check=True, seed=seed)
+            run_gemm(broken, check=True, seed=seed, precision=one)
         assert caught.value.kind in kinds, caught.value
 
 
@@ -420,9 +425,10 @@ def test_a_tile_without_its_barrier_its_stage_or_its_bounds_is_caught(
         ("bf16", "pack_bf16(x[0], x[1])", "pack_bf16(x[1], x[0])"),  # harmless: both sides alike
         ("bf16", "return pack_bf16(x[0], x[1]);",
          "return __float_as_uint(x[0]) >> 16 | (__float_as_uint(x[1]) & 0xffff0000u);"),
-        ("tf32", "return float_to_tf32(x[0]);", "return __float_as_uint(x[0]);"),
+        ("tf32", "y[i] = float_to_tf32(__uint_as_float(x[i]))", "y[i] = x[i]"),
         ("bf16", "order(word(i) + WORDS * e)", "(ALONG_K ? word(i) * 2 + e : word(i) + WORDS * e)"),
         ("bf16", "r < rows && k < end ?", "r < rows ?"),
+        ("tf32", "from.is_there && r < rows && k < end", "from.is_there && r < rows"),
         ("tf32", "4 * (chunk + lane / 16)", "4 * (chunk + lane / 16 % 1)"),
         ("tf32", "lane % 2 ? odd : even", "lane % 2 ? even : odd"),
         ("tf32", "e % 2 * 16 + lane / 8 * 4", "lane / 8 * 4"),

@@ -12,15 +12,15 @@ using Sums = float[1][TILE / 8][4];      // and 16 rows x 64 columns
 
 // scores += left[row] . right[other] for the block's rows and 32 others.
 template <class Kind>
-__device__ __forceinline__ void add_scores(Tiles& tiles, const float* left, int row0, int rows,
+__device__ __forceinline__ void add_scores(Tiles<Kind>& tiles, const float* left, int row0, int rows,
                                            const float* right, int other0, int others, int width,
                                            Scores& scores) {
   __syncthreads();  // nobody reads the tiles any more
   add_products<Kind, true, true, OTHERS>(
       tiles, row0, other0, rows, others, 0, width,
-      [=](int r, int k) { return left[(unsigned)r * width + k]; },
-      [=](int k, int o) { return right[(unsigned)o * width + k]; }, threadIdx.x / 32 * 16, 0,
-      scores);
+      [=](int r, int k) { return Place<float>{left + ((unsigned)r * width + k), true}; },
+      [=](int k, int o) { return Place<float>{right + ((unsigned)o * width + k), true}; },
+      threadIdx.x / 32 * 16, 0, scores);
 }
 
 __device__ __forceinline__ void weights_as_left(Tf32, const Scores& w, int mma, unsigned (&a)[4]) {
@@ -36,14 +36,17 @@ __device__ __forceinline__ int other_at(Tf32, int k) { return k / 8 * 8 + k % 4 
 
 // sums[row][c] += weights[row][other] values[other][column0 + c] over 32 others.
 template <class Kind>
-__device__ __forceinline__ void add_weighted(Tiles& tiles, const Scores& weights,
+__device__ __forceinline__ void add_weighted(Tiles<Kind>& tiles, const Scores& weights,
                                              const float* values, int other0, int others,
                                              int column0, int columns, Sums& sums) {
+  if (columns == 0) return;  // nothing is there to be loaded, not even in place of something else
   constexpr int STEPS = OTHERS / DEPTH<Kind>;
   Carried<Kind, false> b;
   auto fetch = [&](int step) {
-    b.fetch(column0, columns, other0 + step * DEPTH<Kind>, others,
-            [=](int c, int other) { return values[(unsigned)other * columns + c]; },
+    auto value = [=](int c, int other) {
+      return Place<float>{values + ((unsigned)other * columns + c), true};
+    };
+    b.fetch(column0, columns, other0 + step * DEPTH<Kind>, others, value,
             [](int k) { return other_at(Kind(), k); });
   };
   __syncthreads();  // nobody reads the tiles any more
@@ -74,7 +77,7 @@ template <class Kind>
 __device__ void attention_2_tensor(const float* q, const float* k, const float* v,
                                    const Mask<float>& mask, float* out, float* lse,
                                    const Attention& g, float scale) {
-  __shared__ Tiles tiles;
+  __shared__ Tiles<Kind> tiles;
   const int b = blockIdx.z, row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE;
   q += (long long)b * g.T * g.d;
   k += (long long)b * g.S * g.d;
@@ -119,7 +122,7 @@ enum Gradient { OF_Q, OF_K, OF_V };
 template <class Kind, Gradient OF>
 __device__ void attention_backward_2_tensor(Slopes s, const Mask<float>& mask, float* gradient,
                                             const Attention& g, float scale) {
-  __shared__ Tiles tiles;
+  __shared__ Tiles<Kind> tiles;
   constexpr bool BY_QUERY = OF == OF_Q;
   const int lane = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 16, b = blockIdx.z;
   const int row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE;

@@ -6,7 +6,6 @@
 
 constexpr int BK = 64;        // depth of a step
 constexpr int ROW = BK / 2;   // words of a row of a tile
-constexpr int STAGES = 3;     // tiles of A and B in flight or in use
 constexpr int NUMBERS = 8;    // of 16 bytes, which are copied at a time
 
 struct Stage {

@@ -6,6 +6,7 @@
 // registers, so that each number read from shared memory is used BM / 16 or BN / 16 times.
 #pragma once
 #include "moments.cuh"
+#include "place.cuh"
 
 constexpr int SIDE = 16;               // threads along each side of a block
 constexpr int THREADS = SIDE * SIDE;   // of a block
@@ -17,7 +18,7 @@ struct Strips {
   T a[BK][BM + 1], b[BK][BN + 1];
 };
 
-// load_a(m, k), load_b(k, n) are asked for elements inside M x K and K x N only, for k from k_begin
+// load_a(m, k), load_b(k, n), which give a Place, are asked for elements inside M x K and K x N only, for k from k_begin
 // to k_end; store(m, n, sum) is called once per element of the tile that lies inside M x N.
 // moments: of the tile's rows, if they are wanted.
 // A_ALONG_K, B_ALONG_K: neighbouring threads load neighbours along k, for that is how they lie.
@@ -33,12 +34,12 @@ __device__ __forceinline__ void tile_product(Strips<T, BM, BN>& strips, int m0, 
     for (int i = thread; i < BM * BK; i += THREADS) {
       int m = A_ALONG_K ? i / BK : i % BM, k = A_ALONG_K ? i % BK : i / BM;
       bool inside = m0 + m < M && k0 + k < k_end;
-      strips.a[k][m] = inside ? load_a(m0 + m, k0 + k) : T(0);
+      strips.a[k][m] = inside ? load_a(m0 + m, k0 + k).number() : T(0);
     }
     for (int i = thread; i < BN * BK; i += THREADS) {
       int n = B_ALONG_K ? i / BK : i % BN, k = B_ALONG_K ? i % BK : i / BN;
       bool inside = n0 + n < N && k0 + k < k_end;
-      strips.b[k][n] = inside ? load_b(k0 + k, n0 + n) : T(0);
+      strips.b[k][n] = inside ? load_b(k0 + k, n0 + n).number() : T(0);
     }
     __syncthreads();
 #pragma unroll
