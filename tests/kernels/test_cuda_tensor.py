@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from minigen_kernels import ACTIVATED, PRODUCTS, backend_of, cuda, emulator, reference, use
 from minigen_kernels.activations import ACTIVATIONS
-from minigen_kernels.cuda import LADDERS, TENSOR_CORES, activation, conv, gemm, rounding
+from minigen_kernels.cuda import (
+    LADDERS,
+    TENSOR_CORES,
+    activation,
+    conv,
+    conv_weight,
+    gemm,
+    rounding,
+)
 from minigen_kernels.cuda.activation import NOTHING
 
 from minigen import Tensor
@@ -37,7 +45,7 @@ WITH_ACTIVATED = {*PRODUCTS, *(f"{name}_activated" for name in ACTIVATED)}
 
 @pytest.fixture(autouse=True)
 def garbage(monkeypatch):
-    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, activation, rounding)
+    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, conv_weight, activation, rounding)
 
 
 @given(SEEDS, KINDS, products(st.sampled_from([13, 17, 31, 33])))
@@ -171,11 +179,12 @@ def test_conv2d_weight(data, seed, precision, case, shortest):
     x, w, y, settings = case
     x, y = arrays_for(data.draw, np.float32, x, y)
     terms = y.shape[0] * y.shape[2] * y.shape[3]
-    before, conv.SHORTEST_SPLIT = conv.SHORTEST_SPLIT, shortest  # many parts, some, or one
+    # many parts, some, or one
+    before, conv_weight.SHORTEST_SPLIT = conv_weight.SHORTEST_SPLIT, shortest
     try:
         products_agree("conv2d_weight", precision, seed, x, y, w[2:], terms=terms, **settings)
     finally:
-        conv.SHORTEST_SPLIT = before
+        conv_weight.SHORTEST_SPLIT = before
 
 
 @pytest.mark.parametrize("precision", BITS)
@@ -348,7 +357,7 @@ def moved(module, operation):
 
 def counted_conv(name, precision, x, w, y):
     """The module, after one kernel of 2 × 2 taps and stride 2 with an image each of x and y."""
-    g = conv._geometry(x.shape, w.shape, y.shape, (2, 2), (0, 0), (1, 1), 1)
+    g = conv.conv_struct(x.shape, w.shape, y.shape, (2, 2), (0, 0), (1, 1), 1)
     module = emulator.load(SOURCES / "conv_tensor.cu", count=True)
     module.reset_counts()
     end = None, NOTHING.struct(x), None
@@ -681,7 +690,7 @@ def test_a_transposed_convolution_of_bfloat16_arrays_reads_no_sector_too_many():
     """Four phases of 64 channels and 64 pixels each, with 64 channels of y and one tap each."""
     y, w = (rounded(x, "bf16").astype(np.float32) for x in normal((1, 64, 8, 8), (64, 64, 2, 2)))
     x = np.full((1, 64, 16, 16), np.nan, np.float32)
-    g = conv._geometry(x.shape, w.shape, y.shape, (2, 2), (0, 0), (1, 1), 1)
+    g = conv.conv_struct(x.shape, w.shape, y.shape, (2, 2), (0, 0), (1, 1), 1)
     module = emulator.load(SOURCES / "conv_bf16.cu", count=True)
     module.reset_counts()
     sides = y.transpose(0, 2, 3, 1), w.transpose(1, 2, 3, 0)  # channels of y side by side
@@ -703,7 +712,7 @@ def conv_bf16(x, w, source=SOURCES / "conv_bf16.cu", padding=1, **how):
     assert channels % 8 == 0
     exact = reference.conv2d(x.astype(float), w.astype(float), None, padding=(padding, padding))
     y = np.full(exact.shape, np.nan, np.float32)
-    g = conv._geometry(x.shape, w.shape, y.shape, (1, 1), (padding, padding), (1, 1), 1)
+    g = conv.conv_struct(x.shape, w.shape, y.shape, (1, 1), (padding, padding), (1, 1), 1)
     sides = [(v.view(np.uint32) >> 16).astype(np.uint16).transpose(0, 2, 3, 1) for v in (x, w)]
     module = emulator.load(source, **how)
     if module.count:

@@ -1,4 +1,4 @@
-"""The convolution trio on the GPU: which kernel, and how many blocks."""
+"""conv2d and conv_transpose2d on the GPU: which kernel, and how many blocks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from .launch import Kernel, float64_by, launch, packed, suffix, tiles
 from .rounding import padded, turned
 
 MOST_SHALLOW, FILTERS = 4, 16  # channels of a group for conv_shallow.cu, and filters of a thread
-PROCESSORS = 132  # of an H100 or H200: twice as many blocks keep them busy
-SHORTEST_SPLIT = 256  # terms of a sum below which it is not worth being cut
 THREADS = 256  # of the kernels that make no tiles
 CONV = np.dtype(
     [(name, "i4") for name in "N C H W O kh kw h w".split()]
@@ -23,7 +21,6 @@ CONV = np.dtype(
 )
 IMPLICIT = Kernel("conv.cu", "conv2d_1_implicit", 64, 256)
 PHASES = Kernel("conv.cu", "conv_transpose2d_1_phases", 64, 256)
-SPLIT = Kernel("conv.cu", "conv2d_weight_1_split", 64, 256)
 TENSOR = Kernel("conv_tensor.cu", "conv2d_3_tensor", 64, 128, 2)
 PIPELINE = Kernel("conv_bf16.cu", "conv2d_4_pipeline", 64, 128, 2)
 # A pixel of x is loaded for each tap that meets it and each tile of 64 filters: 4 bytes, or 2 if it
@@ -31,7 +28,6 @@ PIPELINE = Kernel("conv_bf16.cu", "conv2d_4_pipeline", 64, 128, 2)
 LEAST_LOADS, LEAST_CHANNELS = 6, 16
 PIPELINE_PHASES = Kernel("conv_bf16.cu", "conv_transpose2d_3_pipeline", 64, 128, 2)
 TENSOR_PHASES = Kernel("conv_tensor.cu", "conv_transpose2d_2_tensor", 64, 128, 2)
-TENSOR_SPLIT = Kernel("conv_tensor.cu", "conv2d_weight_2_tensor", 64, 128)
 
 
 def conv2d_1_implicit(
@@ -84,7 +80,7 @@ def _shallow(
     if y.size:
         pixels = shape[0] * shape[2] * shape[3]
         grid = tiles(pixels, THREADS), tiles(shape[1] // groups, FILTERS), groups
-        g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
+        g = conv_struct(x.shape, w.shape, shape, stride, padding, dilation, groups)
         given = packed(x), packed(w), packed(bias), y, g, before, finish.struct(y)
         launch("conv_shallow.cu", f"conv2d_2_shallow_{ending}", grid, THREADS, *given)
     return finish.results(y, before)
@@ -153,7 +149,7 @@ def _conv2d_in_bf16(
         grid = tiles(pixels, PIPELINE.tile), tiles(o // groups, PIPELINE.tile), groups
         wide = turned(packed(x).reshape(n * groups, c // groups, image[0] * image[1]))
         taps = turned(packed(w).reshape(o, channels, kh * kw))
-        g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
+        g = conv_struct(x.shape, w.shape, shape, stride, padding, dilation, groups)
         end = padded(channels), before, finish.struct(y), found
         given = wide, taps, packed(bias), y, g, *end
         launch(PIPELINE.source, PIPELINE.name, grid, PIPELINE.threads, *given, shared=STAGES_BYTES)
@@ -191,7 +187,7 @@ def _conv2d(
     found = finish.found(y, kernel.parts * tiles(pixels, kernel.tile))
     if y.size:
         grid = tiles(pixels, kernel.tile), tiles(shape[1] // groups, kernel.tile), groups
-        g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
+        g = conv_struct(x.shape, w.shape, shape, stride, padding, dilation, groups)
         name = f"{kernel.name}_{ending}"
         given = packed(x), packed(w), packed(bias), y, g, before, finish.struct(y), found
         launch(kernel.source, name, grid, kernel.threads, *given)
@@ -292,7 +288,7 @@ def _conv_transpose2d_in_bf16(
         across = tiles(pixels, PIPELINE.tile), tiles(channels, PIPELINE.tile)
         wide = turned(packed(y).reshape(n * groups, depth, image[0] * image[1]))
         taps = turned(packed(w).reshape(groups, depth, channels * kh * kw))
-        g = _geometry(shape, w.shape, y.shape, stride, padding, dilation, groups)
+        g = conv_struct(shape, w.shape, y.shape, stride, padding, dilation, groups)
         given = wide, taps, packed(bias), x, g, padded(depth), before, finish.struct(x), found
         kernel, grid = PIPELINE_PHASES, (*across, groups * phases)
         launch(kernel.source, kernel.name, grid, kernel.threads, *given, shared=STAGES_BYTES)
@@ -334,81 +330,11 @@ def _conv_transpose2d(
     found = finish.found(x, phases * kernel.parts * tiles(pixels, kernel.tile))
     if x.size:
         across = tiles(pixels, kernel.tile), tiles(shape[1] // groups, kernel.tile)
-        g = _geometry(shape, w.shape, y.shape, stride, padding, dilation, groups)
+        g = conv_struct(shape, w.shape, y.shape, stride, padding, dilation, groups)
         name, grid = f"{kernel.name}_{ending}", (*across, groups * phases)
         given = packed(y), packed(w), packed(bias), x, g, before, finish.struct(x), found
         launch(kernel.source, name, grid, kernel.threads, *given)
     return finish.results(x, before, found)
-
-
-def conv2d_weight_1_split(
-    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
-) -> Any:
-    """gw[o,c,p,q] = Σ_{n,i,j} x[n,c, i·s+p·d-P, j·s+q·d-P] · gy[n,o,i,j]
-
-    The long sum is cut into parts that are added up in one order: the same bits in every run.
-    """
-    ending = suffix("conv2d_weight", x, gy)
-    return _conv2d_weight(SPLIT, ending, x, gy, kernel_size, stride, padding, dilation, groups)
-
-
-@float64_by(conv2d_weight_1_split)
-def conv2d_weight_2_tf32(
-    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
-) -> Any:
-    """gw = conv2d_weight(x, gy) by tensor cores: factors rounded to TF32, sums in float32."""
-    suffix("conv2d_weight", x, gy)
-    how = kernel_size, stride, padding, dilation, groups
-    return _conv2d_weight(TENSOR_SPLIT, "tf32", x, gy, *how)
-
-
-@float64_by(conv2d_weight_1_split)
-def conv2d_weight_2_tf32x3(
-    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
-) -> Any:
-    """gw = conv2d_weight(x, gy) by tensor cores, nearly in float32: see conv2d_3_tf32x3."""
-    suffix("conv2d_weight", x, gy)
-    how = kernel_size, stride, padding, dilation, groups
-    return _conv2d_weight(TENSOR_SPLIT, "tf32x3", x, gy, *how)
-
-
-@float64_by(conv2d_weight_1_split)
-def conv2d_weight_2_bf16(
-    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
-) -> Any:
-    """gw = conv2d_weight(x, gy) by tensor cores: factors rounded to bfloat16, sums in float32."""
-    suffix("conv2d_weight", x, gy)
-    how = kernel_size, stride, padding, dilation, groups
-    return _conv2d_weight(TENSOR_SPLIT, "bf16", x, gy, *how)
-
-
-def _conv2d_weight(
-    kernel: Kernel, ending: str, x: Any, gy: Any, kernel_size, stride, padding, dilation,
-    groups: int,
-) -> Any:  # fmt: skip
-    shape = geometry.conv2d_weight_shape(
-        x.shape, gy.shape, kernel_size, stride, padding, dilation, groups
-    )
-    gw = empty(shape, x.dtype, like=x)
-    if not gw.size:
-        return gw
-    across = tiles(gw.size // shape[0], kernel.tile), tiles(shape[0] // groups, kernel.tile)
-    depth = gy.size // gy.shape[1]
-    splits = split_count(across[0] * across[1] * groups, depth)
-    partial = gw if splits == 1 else empty((splits, *shape), x.dtype, like=x)
-    g = _geometry(x.shape, shape, gy.shape, stride, padding, dilation, groups)
-    name, grid = f"{kernel.name}_{ending}", (*across, groups * splits)
-    given = packed(x), packed(gy), partial, g, splits
-    launch(kernel.source, name, grid, kernel.threads, *given)
-    if splits > 1:
-        add = f"add_splits_{suffix('conv2d_weight', gw)}"
-        launch("conv.cu", add, tiles(gw.size, THREADS), THREADS, partial, gw, gw.size, splits)
-    return gw
-
-
-def split_count(blocks: int, depth: int) -> int:
-    """Into how many parts a sum of `depth` terms is cut, where `blocks` blocks make the result."""
-    return max(1, min(tiles(2 * PROCESSORS, blocks), tiles(depth, SHORTEST_SPLIT)))
 
 
 def _pixels_of_a_phase(shape: tuple[int, ...], stride: tuple[int, int]) -> int:
@@ -416,7 +342,7 @@ def _pixels_of_a_phase(shape: tuple[int, ...], stride: tuple[int, int]) -> int:
     return shape[0] * tiles(shape[2], stride[0]) * tiles(shape[3], stride[1])
 
 
-def _geometry(x_shape, w_shape, y_shape, stride, padding, dilation, groups) -> np.ndarray:
+def conv_struct(x_shape, w_shape, y_shape, stride, padding, dilation, groups) -> np.ndarray:
     """struct Conv of conv.cu."""
     sizes = (*x_shape, w_shape[0], *w_shape[2:], *y_shape[2:])
     return np.array([(*sizes, *stride, *padding, *dilation, groups)], CONV)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import empty
 from .activation import NOTHING, Finish
-from .conv import PROCESSORS
+from .conv_weight import PROCESSORS
 from .launch import MOST_BLOCKS, launch, packed, suffix, tiles
 from .rows import THREADS, WARP, launch_rows
 
