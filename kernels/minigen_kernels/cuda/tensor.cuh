@@ -219,12 +219,12 @@ struct Carried {
 template <bool ALONG_K, int ROWS = TILE>
 struct Copied {
   using Places = Carried<Tf32, ALONG_K, ROWS>;
-  template <class Load>
+  template <class Load, class Order>
   static __device__ __forceinline__ void copy(unsigned* tile, int row0, int rows, int k0, int end,
-                                              Load load) {
+                                              Load load, Order order) {
 #pragma unroll
     for (int i = 0; i < Places::COUNT; i++) {
-      int row = Places::row(i), word = Places::word(i), r = row0 + row, k = k0 + word;
+      int row = Places::row(i), word = Places::word(i), r = row0 + row, k = k0 + order(word);
       Place<float> from = nearest(load, r, rows, k, end);
       bool is_there = from.is_there && r < rows && k < end;
       cp_async<4>(&tile[place<WORDS>(row, word)], from.at, is_there);
@@ -249,11 +249,12 @@ __device__ __forceinline__ void add_products(Tiles<Kind>& tiles, int m0, int n0,
                                              int k_begin, int k_end, LoadA load_a, LoadB load_b,
                                              int row0, int column0, float (&sums)[I][J][4]) {
   auto load_b_row = [&](int n, int k) { return load_b(k, n); };
+  auto as_it_is = [](int k) { return k; };
   if constexpr (Kind::PER_WORD == 1) {
     auto copy = [&](int k0, int stage) {
       if (k0 < k_end) {
-        Copied<A_ALONG_K>::copy(tiles.a[stage], m0, M, k0, k_end, load_a);
-        Copied<B_ALONG_K, COLUMNS>::copy(tiles.b[stage], n0, N, k0, k_end, load_b_row);
+        Copied<A_ALONG_K>::copy(tiles.a[stage], m0, M, k0, k_end, load_a, as_it_is);
+        Copied<B_ALONG_K, COLUMNS>::copy(tiles.b[stage], n0, N, k0, k_end, load_b_row, as_it_is);
       }
       cp_async_commit();  // of nothing, past the end: so that the wait below counts right
     };
@@ -271,7 +272,6 @@ __device__ __forceinline__ void add_products(Tiles<Kind>& tiles, int m0, int n0,
   }
   Carried<Kind, A_ALONG_K> a;
   Carried<Kind, B_ALONG_K, COLUMNS> b;
-  auto as_it_is = [](int k) { return k; };
   int stage = 1;
   for (int k0 = k_begin - DEPTH<Kind>; k0 < k_end; k0 += DEPTH<Kind>, stage ^= 1) {
     const bool is_there = k0 >= k_begin;  // the first time there is nothing yet to be multiplied
