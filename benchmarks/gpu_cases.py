@@ -150,6 +150,34 @@ def activated(case: KernelCase) -> KernelCase:
     )  # fmt: skip
 
 
+def normed(case: KernelCase) -> KernelCase:
+    """A convolution of stride 2 and batch norm with leaky ReLU, which starts from its moments."""
+    (x, w), options = case.arrays, {"stride": (2, 2), "padding": (1, 1)}
+    product, out = case.kernel, w[1][case.kernel != "conv2d"]
+
+    def ours(k: Any, t: Any) -> Any:
+        fused, affine = getattr(k, f"{product}_activated", None), (t["gain"], t["step"], 1e-5)
+        if fused is None:  # on the CPU each is a pass of its own
+            y = getattr(k, product)(t["x"], t["w"], **options)
+            z = k.leaky_relu(k.batch_norm(y.reshape(*y.shape[:2], -1), *affine)[0], 0.2)
+        else:
+            y, found = fused(t["x"], t["w"], **options, activation="none", moments=True)
+            how = {"activation": "leaky_relu", "slope": 0.2, "moments": found}
+            z = k.batch_norm_activated(y.reshape(*y.shape[:2], -1), *affine, **how)[0]
+        return z.reshape(y.shape)
+
+    def theirs(torch: Any, t: Any) -> Any:
+        y = getattr(torch.nn.functional, product)(t["x"], t["w"], None, 2, 1)
+        y = torch.nn.functional.batch_norm(y, None, None, t["gain"], t["step"], True)
+        return torch.nn.functional.leaky_relu(y, 0.2)
+
+    arrays = (x, w, ("gain", (out,), "positive"), ("step", (out,), "normal"))
+    peers = [dataclasses.replace(p, name=f"{p.name}, batch_norm, leaky_relu", compute=theirs)
+             for p in case.peers]  # fmt: skip
+    names = {"kernel": "batch_norm_activated", "name": f"{product} {case.name}"}
+    return dataclasses.replace(case, **names, arrays=arrays, ours=ours, peers=tuple(peers))
+
+
 def attention(heads: int, t: int, d: int, causal: bool, backward: bool = False) -> KernelCase:
     def forward(torch: Any, *qkv: Any) -> Any:
         q, k, v = (x[None] for x in qkv)
@@ -373,6 +401,7 @@ CASES = (
     activated(gemm(4096, 4096, 1024)),
     activated(conv("conv2d", 128, 64, 32, 128, 4, 2, 1)),
     activated(conv("conv_transpose2d", 128, 256, 8, 128, 4, 2, 1)),
+    normed(conv("conv_transpose2d", 128, 256, 8, 128, 4, 2, 1)),
     attention(64, 2048, 64, False), attention(32, 4096, 128, False),
     attention(64, 2048, 64, True, backward=True),
     *[rows(kernel, 65536, 1024) for kernel in ROWS],
@@ -391,6 +420,7 @@ SMALLEST = (
     activated(gemm(17, 13, 5)),
     activated(conv("conv2d", 1, 2, 5, 3, 3, 2, 1)),
     activated(conv("conv_transpose2d", 1, 2, 3, 2, 4, 2, 1)),
+    normed(conv("conv_transpose2d", 2, 2, 3, 2, 4, 2, 1)),
     attention(2, 9, 4, True),
     attention(2, 9, 4, True, backward=True),
     *[rows(kernel, 3, 10) for kernel in ROWS],

@@ -140,13 +140,13 @@ def _numpy_backend(choice: Setting) -> Any:
     for name, kernel in (*products.items(), *choice.own):
         setattr(backend, name, kernel)
     if choice.own:  # one's own kernels are to be seen at work: nothing is fused around them
-        for name in ACTIVATED:
+        for name in (*ACTIVATED, "batch_norm"):
             vars(backend).pop(f"{name}_activated", None)
     return backend
 
 
 def activated(kernels: Any, name: str) -> Callable[..., Any] | None:
-    """The kernel of a product with an activation at its end, where there is one."""
+    """The kernel of a product, or of batch norm, with an activation at its end, if there is one."""
     return vars(kernels).get(f"{name}_activated")
 
 

@@ -107,9 +107,20 @@ def activated(x, activation, slope=0.0):
     return (np.tanh(wide) if activation == "tanh" else 1 / (1 + np.exp(-wide))).astype(x.dtype)
 
 
-def _finished(x: Array, activation: str, slope: float, keep: bool) -> Any:
-    y = activated(x, activation, slope)
-    return (y, x) if keep else y
+def _finished(x: Array, activation: str, slope: float, keep: bool, moments: bool = False) -> Any:
+    y = x if activation == "none" else activated(x, activation, slope)
+    asked = [x] * keep + [moments_of(x)] * moments
+    return (y, *asked) if asked else y
+
+
+def moments_of(x):
+    """Of x (N, C, ...): each channel's mean, its sum of squares about it, and last the count; a
+    kernel may leave them of parts, in as many columns"""
+    shape = x.shape[1], x.shape[0] * math.prod(x.shape[2:])
+    rows = np.moveaxis(x, 1, 0).reshape(shape).astype(np.float64)
+    mean = rows.sum(axis=1, keepdims=True) / max(rows.shape[1], 1)
+    squares = ((rows - mean) ** 2).sum(axis=1, keepdims=True)
+    return np.vstack([mean, squares, [[rows.shape[1]]]]).astype(x.dtype)
 
 
 def gemm_activated(
@@ -122,20 +133,21 @@ def gemm_activated(
 
 def conv2d_activated(
     x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, activation="relu",
-    slope=0.0, keep=False,
+    slope=0.0, keep=False, moments=False,
 ):  # fmt: skip
-    """y = f(conv2d(x, w) + bias), f an activation; keep: what f is given is returned too"""
+    """y = f(conv2d(x, w) + bias), f an activation or "none"; what f is given is returned too with
+    keep, and its moments with moments"""
     y = conv2d(x, w, bias, stride, padding, dilation, groups)
-    return _finished(y, activation, slope, keep)
+    return _finished(y, activation, slope, keep, moments)
 
 
 def conv_transpose2d_activated(
     y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1),
-    groups=1, activation="relu", slope=0.0, keep=False,
+    groups=1, activation="relu", slope=0.0, keep=False, moments=False,
 ):  # fmt: skip
-    """x = f(conv_transpose2d(y, w) + bias), f an activation; keep: and what f is given"""
+    """x = f(conv_transpose2d(y, w) + bias); keep, moments: as conv2d_activated"""
     x = conv_transpose2d(y, w, bias, stride, padding, output_padding, dilation, groups)
-    return _finished(x, activation, slope, keep)
+    return _finished(x, activation, slope, keep, moments)
 
 
 def layer_norm(x, weight, bias, eps):
@@ -174,6 +186,14 @@ def batch_norm(x, weight, bias, eps):
         scale = (1 if weight is None else float(weight[c])) / math.sqrt(square + eps)
         y[:, c] = (values - mu) * scale + (0 if bias is None else float(bias[c]))
     return y, mean, var
+
+
+def batch_norm_activated(
+    x, weight, bias, eps, activation="relu", slope=0.0, keep=False, moments=None
+):
+    """y = f(batch_norm(x)), mean and var; moments: what a product left of x says nothing new"""
+    y, mean, var = batch_norm(x, weight, bias, eps)
+    return _finished(y, activation, slope, keep), mean, var
 
 
 def batch_norm_backward(gy, x, weight, mean, var, eps):

@@ -104,19 +104,22 @@ class Generator(nn.Module):
     """z (N, latent, 1, 1) → images (N, C, H, W) in (-1, 1).
 
     The first layer makes the smallest feature map out of one point; every other doubles its side.
-    No biases, because batch norm would remove them again.
+    No biases, because batch norm would remove them again. moments: batch norm comes next, and
+    starts from what the convolution knows of its result.
     """
 
     def __init__(self, config: Config, *, rng: Any):
         base, count = halvings(config.size)
         widths = [config.width << i for i in reversed(range(count))]  # e.g. 256, 128, 64
         self.latent = config.latent
-        first = nn.ConvTranspose2d(config.latent, widths[0], base, 1, 0, bias=False, rng=rng)
+        to_norm: dict[str, Any] = {"bias": False, "moments": True, "rng": rng}
+        to_image: dict[str, Any] = {"bias": False, "activation": "tanh", "rng": rng}
+        first = nn.ConvTranspose2d(config.latent, widths[0], base, 1, 0, **to_norm)
         layers: list[nn.Module] = [first]
         for i, (cin, cout) in enumerate(zip(widths, [*widths[1:], config.channels], strict=True)):
-            layers += [nn.BatchNorm2d(cin), nn.ReLU()]
-            end = "tanh" if i == count - 1 else None
-            layers += [nn.ConvTranspose2d(cin, cout, 4, 2, 1, bias=False, activation=end, rng=rng)]
+            end = to_image if i == count - 1 else to_norm
+            layers += [nn.BatchNorm2d(cin, activation="relu")]
+            layers += [nn.ConvTranspose2d(cin, cout, 4, 2, 1, **end)]
         self.layers = nn.Sequential(*layers)
         init_weights(self, config.init_std, rng)
 
@@ -135,10 +138,11 @@ class Discriminator(nn.Module):
         base, count = halvings(config.size)
         widths = [config.channels, *[config.width << i for i in range(count)]]
         layers: list[nn.Module] = []
+        leaky = ("leaky_relu", config.slope)
         for i, (cin, cout) in enumerate(zip(widths, widths[1:], strict=False)):
-            end = None if i else ("leaky_relu", config.slope)
-            layers += [nn.Conv2d(cin, cout, 4, 2, 1, bias=False, activation=end, rng=rng)]
-            layers += [nn.BatchNorm2d(cout), nn.LeakyReLU(config.slope)] if i else []
+            end: dict[str, Any] = {"moments": True} if i else {"activation": leaky}
+            layers += [nn.Conv2d(cin, cout, 4, 2, 1, bias=False, **end, rng=rng)]
+            layers += [nn.BatchNorm2d(cout, activation=leaky)] if i else []
         last = nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False, rng=rng)
         self.layers = nn.Sequential(*layers, last)
         init_weights(self, config.init_std, rng)

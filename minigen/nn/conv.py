@@ -51,19 +51,22 @@ class _Conv(Module):
             value = getattr(self, name, default)
             text += "" if value == default else f", {name}={value}"
         text += "" if self.bias is not None else ", bias=False"
-        return text if self.activation is None else f"{text}, activation={self.activation!r}"
+        text += "" if self.activation is None else f", activation={self.activation!r}"
+        return text + ", moments=True" * self.moments
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     dilation: tuple[int, int]
     activation: str | tuple[str, float] | None
+    moments: bool
 
 
 class Conv2d(_Conv):
     """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]
 
-    weight (out_channels, in_channels/groups, kh, kw), bias (out_channels,); arguments, and the
-    activation, as in functional.conv2d. Initial values: U(-1/√fan_in, 1/√fan_in), torch's default.
+    weight (out_channels, in_channels/groups, kh, kw), bias (out_channels,); arguments as in
+    functional.conv2d, moments=True where a batch norm comes next (it matters in training only).
+    Initial values: U(-1/√fan_in, 1/√fan_in), torch's default.
     """
 
     padding: tuple[int, int] | str
@@ -80,6 +83,7 @@ class Conv2d(_Conv):
         bias: bool = True,
         *,
         activation: str | tuple[str, float] | None = None,
+        moments: bool = False,
         rng: Generator | None = None,
         dtype: Any = np.float32,
     ):
@@ -87,11 +91,12 @@ class Conv2d(_Conv):
         super().__init__(in_channels, out_channels, {**settings, "dilation": dilation}, groups)
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self._fill(shape, bias, rng, dtype)
-        self.activation = activation
+        self.activation, self.moments = activation, moments
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = (self.stride, self.padding, self.dilation, self.groups)
-        return F.conv2d(x, self.weight, self.bias, *geometry, activation=self.activation)
+        end = {"activation": self.activation, "moments": self.moments and self.training}
+        return F.conv2d(x, self.weight, self.bias, *geometry, **end)
 
 
 class ConvTranspose2d(_Conv):
@@ -117,6 +122,7 @@ class ConvTranspose2d(_Conv):
         dilation: IntOrPair = 1,
         *,
         activation: str | tuple[str, float] | None = None,
+        moments: bool = False,
         rng: Generator | None = None,
         dtype: Any = np.float32,
     ):
@@ -125,11 +131,12 @@ class ConvTranspose2d(_Conv):
         super().__init__(in_channels, out_channels, settings, groups)
         shape = (in_channels, out_channels // groups, *self.kernel_size)
         self._fill(shape, bias, rng, dtype)
-        self.activation = activation
+        self.activation, self.moments = activation, moments
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-        return F.conv_transpose2d(x, self.weight, self.bias, *geometry, activation=self.activation)
+        end = {"activation": self.activation, "moments": self.moments and self.training}
+        return F.conv_transpose2d(x, self.weight, self.bias, *geometry, **end)
 
 
 class MaxPool2d(Module):

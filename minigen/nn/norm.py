@@ -63,7 +63,7 @@ class _BatchNorm(_RunningNorm):
 
     In training mean and var are the batch's, and the running statistics follow them:
     running ← (1 - momentum)·running + momentum·batch; momentum=None takes their plain average.
-    In evaluation they are the running statistics.
+    In evaluation they are the running statistics. activation: f of f(y), as in functional.conv2d.
     """
 
     dims: tuple[int, ...] = ()
@@ -76,10 +76,16 @@ class _BatchNorm(_RunningNorm):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
+        activation: str | tuple[str, float] | None = None,
         bias: bool = True,
         dtype: Any = np.float32,
     ):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, dtype)
+        self.activation = activation
+
+    def extra_repr(self) -> str:
+        text = super().extra_repr()
+        return text if self.activation is None else f"{text}, activation={self.activation!r}"
 
     def forward(self, x: Tensor) -> Tensor:
         name, c = type(self).__name__, self.num_features
@@ -92,8 +98,9 @@ class _BatchNorm(_RunningNorm):
             self.num_batches_tracked.data[...] += 1
             if self.momentum is None:
                 momentum = 1 / int(self.num_batches_tracked)
-        statistics = (self.running_mean, self.running_var)
-        return F.batch_norm(x, *statistics, self.weight, self.bias, training, momentum, self.eps)
+        arrays = (self.running_mean, self.running_var, self.weight, self.bias)
+        how = (training, momentum, self.eps)
+        return F.batch_norm(x, *arrays, *how, activation=self.activation)
 
 
 class BatchNorm1d(_BatchNorm):

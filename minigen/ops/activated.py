@@ -1,4 +1,5 @@
 """Products with an activation at their end, y = f(product): one kernel on a GPU, two on the CPU.
+Batch norm may have one too, and start from the moments that a product leaves of its channels.
 
 f is given by its name, "relu", "tanh", "sigmoid", "gelu" or "gelu_tanh", or as
 ("leaky_relu", slope). The slope of f follows from y, so that nothing but y is kept; only for gelu
@@ -14,9 +15,18 @@ from minigen_kernels.activations import slope_of
 
 from ..function import Function
 from ..tensor import Tensor, is_recording
-from .activation import LeakyReluBackward, gelu_backward, rectifiers, sigmoid_of
+from .activation import (
+    LeakyReluBackward,
+    gelu,
+    gelu_backward,
+    leaky_relu,
+    rectifiers,
+    sigmoid,
+    sigmoid_of,
+)
+from .elementwise import tanh
 
-__all__ = ["Activated", "Activation", "activation_of"]
+__all__ = ["Activated", "Activation", "WithMoments", "activate", "activation_of", "moments_of"]
 
 Activation = str | tuple[str, float]
 GELU_FORMS = {"gelu": "none", "gelu_tanh": "tanh"}
@@ -85,6 +95,41 @@ class Activated(Function):
         if self.activation == "sigmoid":
             return gy * (y * (1.0 - y))
         return LeakyReluBackward(self.slope)(gy, y.detach())  # y > 0 where what was given is
+
+
+class WithMoments(Function):
+    """A product that leaves the moments of its channels: before the product's class, as Activated.
+
+    They are there where a kernel leaves them, on a GPU, and belong to the value as it was made.
+    """
+
+    product = ""
+    moments: Any = None
+
+    compute: Any  # as in Activated
+
+    def forward(self, *arrays: Any) -> Any:
+        kernel = activated(backend_of(arrays[0]), self.product)
+        if kernel is None or arrays[0].dtype.char not in "fd" or not is_recording():
+            return super().forward(*arrays)
+        y, self.moments = self.compute(kernel, *arrays, activation="none", moments=True)
+        return y
+
+
+def moments_of(x: Tensor) -> Any:
+    """What the product that made x has left of it, if x has not been changed since; or None."""
+    made_by = x.creator
+    return made_by.moments if isinstance(made_by, WithMoments) and x.version == [0] else None
+
+
+def activate(x: Tensor, activation: tuple[str, float]) -> Tensor:
+    """f(x) of a tensor, as an operation of its own."""
+    name, slope = activation
+    if name in GELU_FORMS:
+        return gelu(x, GELU_FORMS[name])
+    if name in ("tanh", "sigmoid"):
+        return tanh(x) if name == "tanh" else sigmoid(x)
+    return leaky_relu(x, slope)
 
 
 def _applied(x: Any, activation: str, slope: float) -> Any:

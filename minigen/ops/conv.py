@@ -15,7 +15,7 @@ from minigen_kernels import backend_of
 
 from ..function import Function
 from ..tensor import Tensor
-from .activated import Activated, Activation, activation_of
+from .activated import Activated, Activation, WithMoments, activation_of
 from .axes import pair_of
 from .padding import pad
 
@@ -75,6 +75,18 @@ class Conv2dActivated(Activated, Conv2d):
         return Conv2d(**self.geometry)
 
 
+class Conv2dMoments(WithMoments, Conv2d):
+    """conv2d, with the moments of y's channels"""
+
+    name = product = "conv2d"
+
+
+class ConvTranspose2dMoments(WithMoments, ConvTranspose2d):
+    """conv_transpose2d, with the moments of x's channels"""
+
+    name = product = "conv_transpose2d"
+
+
 class ConvTranspose2dActivated(Activated, ConvTranspose2d):
     """x = f(conv_transpose2d(y, w) + b)"""
 
@@ -125,6 +137,7 @@ def conv2d(
     groups: int = 1,
     *,
     activation: Activation | None = None,
+    moments: bool = False,
 ) -> Tensor:
     """y[n,o,i,j] = b[o] + Σ_{c,p,q} x[n,c, i·s+p·d-P, j·s+q·d-P] · w[o,c,p,q]
 
@@ -133,14 +146,17 @@ def conv2d(
              with the odd pixel of padding at the right and at the bottom; stride 1 only.
     activation  f of f(y), by the same kernel on a GPU: "relu", ("leaky_relu", slope), "tanh",
              "sigmoid", "gelu" or "gelu_tanh".
+    moments  a batch_norm of y comes next. On a GPU the kernel that makes y then leaves the mean and
+             the squares of its channels too, and batch_norm need not read y for them.
     """
     stride, dilation = pair_of("conv2d", "stride", stride), pair_of("conv2d", "dilation", dilation)
     x = _batched("conv2d", input, weight, bias, groups, channels=weight.shape[1:2], bias_axis=0)
     x, padding = _padded(x, weight.shape[2:], stride, padding, dilation)
     geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     if activation is None:
-        conv: Function = Conv2d(**geometry)
+        conv: Function = (Conv2dMoments if moments else Conv2d)(**geometry)
     else:
+        _check_moments("conv2d", moments)
         conv = Conv2dActivated(**geometry).named(activation_of("conv2d", activation))
     y = conv(x, weight) if bias is None else conv(x, weight, bias)
     return y if input.ndim == 4 else y.reshape(y.shape[1:])
@@ -157,12 +173,13 @@ def conv_transpose2d(
     dilation: IntOrPair = 1,
     *,
     activation: Activation | None = None,
+    moments: bool = False,
 ) -> Tensor:
     """x[n,c, i·s+p·d-P, j·s+q·d-P] = b[c] + Σ_{o,i,j,p,q} y[n,o,i,j] · w[o,c,p,q]
 
     The adjoint of conv2d in x. input (N, O, h, w) or (O, h, w); weight (O, C/groups, kh, kw); bias
     (C,). The output has (h-1)·s - 2P + d·(kh-1) + output_padding + 1 rows, and columns likewise.
-    activation as in conv2d.
+    activation and moments as in conv2d.
     """
     name = "conv_transpose2d"
     s, d = pair_of(name, "stride", stride), pair_of(name, "dilation", dilation)
@@ -184,8 +201,9 @@ def conv_transpose2d(
         y = pad(y, (0, cols, 0, rows))
     left = extra[0] % s[0], extra[1] % s[1]
     if activation is None:
-        conv: Function = ConvTranspose2d(left, **geometry)
+        conv: Function = (ConvTranspose2dMoments if moments else ConvTranspose2d)(left, **geometry)
     else:
+        _check_moments(name, moments)
         conv = ConvTranspose2dActivated(left, **geometry).named(activation_of(name, activation))
     x = conv(y, weight) if bias is None else conv(y, weight, bias)
     return x if input.ndim == 4 else x.reshape(x.shape[1:])
@@ -216,6 +234,14 @@ def conv2d_weight(
 
 
 # ---- arguments
+
+
+def _check_moments(op: str, moments: bool) -> None:
+    if moments:
+        raise ValueError(
+            f"{op}: moments=True is for a batch_norm of the product itself, not of its activation: "
+            "give the activation to batch_norm"
+        )
 
 
 def _padded(

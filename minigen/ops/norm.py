@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from minigen_kernels import backend_of, namespace_of
+from minigen_kernels import activated, backend_of, namespace_of
 
+from ..function import Function
 from ..tensor import Tensor
+from .activated import Activated, Activation, activate, activation_of, moments_of
 from .fused import Fused
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm"]
@@ -48,11 +50,18 @@ class BatchNorm(Fused):
 
     name = "batch_norm"
 
-    def __init__(self, eps: float):
-        self.eps = eps
+    def __init__(self, eps: float, moments: Any = None):
+        self.eps, self.moments = eps, moments
 
     def forward(self, x: Any, w: Any, b: Any) -> Any:
-        y, self.mean, self.var = backend_of(x).batch_norm(x, w, b, self.eps)
+        kernels = backend_of(x)
+        kernel = None if self.moments is None else activated(kernels, "batch_norm")
+        if kernel is None:
+            return self.compute(kernels.batch_norm, x, w, b)
+        return self.compute(kernel, x, w, b, activation="none", moments=self.moments)
+
+    def compute(self, kernel: Any, x: Any, w: Any, b: Any, **finish: Any) -> Any:
+        y, self.mean, self.var = kernel(x, w, b, self.eps, **finish)
         return y
 
     def kernel_backward(self, gy: Any, *arrays: Any) -> tuple[Any, ...]:
@@ -62,6 +71,20 @@ class BatchNorm(Fused):
     def formula(self, *inputs: Tensor) -> Tensor:
         x, w, b = inputs
         return standardized(x, (0, 2), self.eps) * w.reshape((-1, 1)) + b.reshape((-1, 1))
+
+
+class BatchNormActivated(Activated, BatchNorm):
+    """y = f(batch_norm(x))"""
+
+    name = product = "batch_norm"
+
+    def compute(self, kernel: Any, x: Any, w: Any, b: Any, **finish: Any) -> Any:
+        if "keep" in finish:  # the kernel with an activation
+            finish["moments"] = self.moments
+        return super().compute(kernel, x, w, b, **finish)
+
+    def plain(self) -> Function:
+        return BatchNorm(self.eps)
 
 
 def standardized(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
@@ -171,6 +194,8 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *,
+    activation: Activation | None = None,
 ) -> Tensor:
     """y = (x - mean_c) / √(var_c + eps) · w_c + b_c, over everything but the channels.
 
@@ -178,10 +203,12 @@ def batch_norm(
     training  normalise by the batch, whose variance is divided by the count n, and move the running
               statistics in place: running ← (1 - momentum)·running + momentum·batch, with the
               variance divided by n - 1. Otherwise normalise by the running statistics.
+    activation  f of f(y), by the same kernel on a GPU in training; as in conv2d.
     """
     x = _floating("batch_norm", input)
     channels = _channels("batch_norm", x)
     n, pixels = x.shape[0], math.prod(x.shape[2:])
+    f = None if activation is None else activation_of("batch_norm", activation)
     _check_affine(
         "batch_norm", (channels,), weight, bias, running_mean=running_mean, running_var=running_var
     )
@@ -190,14 +217,17 @@ def batch_norm(
             raise ValueError("batch_norm: training=False needs running_mean and running_var")
         column = (channels, *[1] * (x.ndim - 2))
         scale = 1 / (running_var.reshape(column) + eps).sqrt()
-        return _per_channel((x - running_mean.reshape(column)) * scale, weight, bias)
+        y = _per_channel((x - running_mean.reshape(column)) * scale, weight, bias)
+        return y if f is None else activate(y, f)
     if n * pixels == 1:
         raise ValueError(
             f"batch_norm: expected more than 1 value per channel when training, got input size "
             f"{x.shape}: use a larger batch, or model.eval()"
         )
     w, b = _affine(x, (channels,), weight, bias)
-    norm = BatchNorm(eps)
+    norm = (BatchNorm if f is None else BatchNormActivated)(eps, moments_of(x))
+    if isinstance(norm, BatchNormActivated) and f is not None:
+        norm.named(f)
     y = norm(x.reshape((n, channels, pixels)), w, b)
     if n * pixels:
         _update_running(running_mean, norm.mean, momentum)

@@ -356,6 +356,36 @@ def batch_norm_eval(draw: Any) -> Any:
     return f, (draw(some.arrays(shape)), *affine), right
 
 
+@CASES.case("batch_norm", "with an activation")
+def batch_norm_activated(draw: Any) -> Any:
+    shape = draw(st.integers(2, 4)), draw(some.sizes(False, 3)), draw(st.integers(1, 3))
+    affine, activation, training = _affine(draw, shape[1:2]), draw(SMOOTH), draw(st.booleans())
+
+    def f(x: Any, w: Any = None, b: Any = None) -> Any:
+        how = {"training": training, "eps": 0.1, "activation": activation}
+        return F.batch_norm(x, *_statistics(shape, str(x.device)), w, b, **how)
+
+    def right(x: Any, *a: Any) -> Any:
+        mean, var = (s.data.reshape(-1, 1) for s in _statistics(shape))
+        y = standard(x, (0, 2), 0.1) if training else (x - mean) / np.sqrt(var + 0.1)
+        return reference.activated(scaled(y, a, 1), activation)
+
+    return f, (draw(some.arrays(shape, some.distinct)), *affine), right
+
+
+@CASES.case("batch_norm", "of a convolution that leaves its moments")
+def batch_norm_of_a_convolution(draw: Any) -> Any:
+    stride, n = draw(st.integers(1, 2)), draw(st.integers(2, 3))
+    x, w = draw(some.arrays((n, 2, 4, 3))), draw(some.arrays((3, 2, 2, 1)))
+
+    def f(x: Any, w: Any) -> Any:
+        y = F.conv2d(x, w, stride=stride, padding=1, moments=True)
+        return F.batch_norm(y, None, None, training=True, eps=1.0)
+
+    return f, (x, w), lambda x, w: (
+        standard(reference.conv2d(x, w, None, (stride, stride), (1, 1)), (0, 2, 3), 1.0))
+
+
 @CASES.case("instance_norm")
 def instance_norm(draw: Any) -> Any:
     spatial = (draw(st.integers(2, 3)), *draw(some.shapes(0, 1, zero=False, largest=3)))

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from minigen_kernels import ACTIVATED, activated, backend_of, cpu, cuda, reference, use
 from minigen_kernels.activations import ACTIVATIONS
-from minigen_kernels.cuda import LADDERS, activation, attention, conv, elementwise, gemm, launch
+from minigen_kernels.cuda import (
+    LADDERS,
+    activation,
+    attention,
+    conv,
+    conv_weight,
+    elementwise,
+    gemm,
+    launch,
+)
 
 from minigen import Tensor
 from minigen import functional as F
@@ -28,7 +37,7 @@ pytestmark = [pytest.mark.emulator, GXX]
 
 @pytest.fixture(autouse=True)
 def garbage(monkeypatch):
-    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, activation, attention)
+    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, conv_weight, activation, attention)
 
 
 @given(SEEDS, st.sampled_from(FLOATS), products(st.sampled_from([13, 17])))
@@ -81,11 +90,12 @@ def test_conv2d_weight(data, seed, dtype, case, shortest):
     x, w, y, settings = case
     x, y = arrays_for(data.draw, dtype, x, y)
     terms = y.shape[0] * y.shape[2] * y.shape[3]
-    before, conv.SHORTEST_SPLIT = conv.SHORTEST_SPLIT, shortest  # many parts, some, or one
+    # many parts, some, or one
+    before, conv_weight.SHORTEST_SPLIT = conv_weight.SHORTEST_SPLIT, shortest
     try:
         rungs_agree("conv2d_weight", seed, x, y, w[2:], terms=terms, **settings)
     finally:
-        conv.SHORTEST_SPLIT = before
+        conv_weight.SHORTEST_SPLIT = before
 
 
 ENDS = st.fixed_dictionaries(
@@ -165,11 +175,11 @@ def test_few_channels_in_more_pixels_filters_and_terms_than_a_block_takes_at_a_t
 def test_weight_gradients_have_the_same_bits_under_every_seed():
     rng = np.random.default_rng(0)
     x, gy = (rng.standard_normal((4, 2, 9, 9)).astype(np.float32) for _ in range(2))
-    assert conv.split_count(1, gy.size // 2) == 2
+    assert conv_weight.split_count(1, gy.size // 2) == 2
     results = []
     for seed in range(4):
         with cuda.emulation(seed=seed):
-            results.append(conv.conv2d_weight_1_split(x, gy, (3, 3), padding=(1, 1)))
+            results.append(conv_weight.conv2d_weight_1_split(x, gy, (3, 3), padding=(1, 1)))
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from minigen_kernels import ACTIVATED, PRODUCTS, backend_of, cuda, emulator, reference, use
 from minigen_kernels.activations import ACTIVATIONS
-from minigen_kernels.cuda import LADDERS, TENSOR_CORES, activation, conv, gemm, rounding
+from minigen_kernels.cuda import (
+    LADDERS,
+    TENSOR_CORES,
+    activation,
+    conv,
+    conv_weight,
+    gemm,
+    rounding,
+)
 from minigen_kernels.cuda.activation import NOTHING
 
 from minigen import Tensor
@@ -36,7 +45,7 @@ WITH_ACTIVATED = {*PRODUCTS, *(f"{name}_activated" for name in ACTIVATED)}
 
 @pytest.fixture(autouse=True)
 def garbage(monkeypatch):
-    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, activation, rounding)
+    fill_new_arrays_with_garbage(monkeypatch, gemm, conv, conv_weight, activation, rounding)
 
 
 @given(SEEDS, KINDS, products(st.sampled_from([13, 17, 31, 33])))
@@ -170,11 +179,12 @@ def test_conv2d_weight(data, seed, precision, case, shortest):
     x, w, y, settings = case
     x, y = arrays_for(data.draw, np.float32, x, y)
     terms = y.shape[0] * y.shape[2] * y.shape[3]
-    before, conv.SHORTEST_SPLIT = conv.SHORTEST_SPLIT, shortest  # many parts, some, or one
+    # many parts, some, or one
+    before, conv_weight.SHORTEST_SPLIT = conv_weight.SHORTEST_SPLIT, shortest
     try:
         products_agree("conv2d_weight", precision, seed, x, y, w[2:], terms=terms, **settings)
     finally:
-        conv.SHORTEST_SPLIT = before
+        conv_weight.SHORTEST_SPLIT = before
 
 
 @pytest.mark.parametrize("precision", BITS)
@@ -347,10 +357,10 @@ def moved(module, operation):
 
 def counted_conv(name, precision, x, w, y):
     """The module, after one kernel of 2 × 2 taps and stride 2 with an image each of x and y."""
-    g = conv._geometry(x.shape, w.shape, y.shape, (2, 2), (0, 0), (1, 1), 1)
+    g = conv.conv_struct(x.shape, w.shape, y.shape, (2, 2), (0, 0), (1, 1), 1)
     module = emulator.load(SOURCES / "conv_tensor.cu", count=True)
     module.reset_counts()
-    end = None, NOTHING.struct(x)
+    end = None, NOTHING.struct(x), None
     if name == "conv2d":
         getattr(module, f"conv2d_3_tensor_{precision}")[1, 128](x, w, None, y, g, *end)
     elif name == "conv2d_weight":
@@ -395,22 +405,26 @@ def test_without_the_swizzle_of_tiles_the_counters_show_it(tmp_path, precision):
 
 
 @pytest.mark.parametrize(
-    "right, wrong, kinds",
+    "precision, right, wrong, kinds",
     [
-        ("__syncthreads();", "", {"race", "uninitialised"}),
-        ("stage ^= 1", "stage ^= 0", {"race"}),
-        ("r < rows ? r : rows - 1", "r", {"out-of-bounds"}),
-        ("k < end ? k : end - 1", "k", {"out-of-bounds"}),
-        ("if (m < M && n < N) store", "store", {"out-of-bounds", "race"}),
+        ("bf16", "__syncthreads();  // the tiles", "//", {"race", "uninitialised"}),
+        ("bf16", "stage ^= 1", "stage ^= 0", {"race"}),
+        ("tf32", "__syncthreads();  // this step", "//", {"race", "uninitialised", "wait"}),
+        ("tf32", "cp_async_wait<STAGES - 2>", "cp_async_wait<STAGES - 1>", {"wait"}),
+        ("tf32", "stage == 0 ? STAGES - 1 : stage - 1", "stage", {"race", "wait"}),
+        ("tf32", "COUNT = Kind::PER_WORD == 1 ? STAGES : 2", "COUNT = 2", {"race", "wait"}),
+        ("bf16", "r < rows ? r : rows - 1", "r", {"out-of-bounds"}),
+        ("bf16", "k < end ? k : end - 1", "k", {"out-of-bounds"}),
+        (None, "if (m < M && n < N) store", "store", {"out-of-bounds", "race"}),
     ],
 )
 def test_a_tile_without_its_barrier_its_stage_or_its_bounds_is_caught(
-    tmp_path, right, wrong, kinds
+    tmp_path, precision, right, wrong, kinds
 ):
     broken = broken_copy(tmp_path, PRODUCT, "tensor.cuh", right, wrong)
-    for seed in range(5):
+    for seed, one in itertools.product(range(5), [precision] if precision else BITS):
         with pytest.raises(emulator.KernelError) as caught:
-            run_gemm(broken, check=True, seed=seed)
+            run_gemm(broken, check=True, seed=seed, precision=one)
         assert caught.value.kind in kinds, caught.value
 
 
@@ -420,9 +434,10 @@ def test_a_tile_without_its_barrier_its_stage_or_its_bounds_is_caught(
         ("bf16", "pack_bf16(x[0], x[1])", "pack_bf16(x[1], x[0])"),  # harmless: both sides alike
         ("bf16", "return pack_bf16(x[0], x[1]);",
          "return __float_as_uint(x[0]) >> 16 | (__float_as_uint(x[1]) & 0xffff0000u);"),
-        ("tf32", "return float_to_tf32(x[0]);", "return __float_as_uint(x[0]);"),
+        ("tf32", "y[i] = float_to_tf32(__uint_as_float(x[i]))", "y[i] = x[i]"),
         ("bf16", "order(word(i) + WORDS * e)", "(ALONG_K ? word(i) * 2 + e : word(i) + WORDS * e)"),
         ("bf16", "r < rows && k < end ?", "r < rows ?"),
+        ("tf32", "from.is_there && r < rows && k < end", "from.is_there && r < rows"),
         ("tf32", "4 * (chunk + lane / 16)", "4 * (chunk + lane / 16 % 1)"),
         ("tf32", "lane % 2 ? odd : even", "lane % 2 ? even : odd"),
         ("tf32", "e % 2 * 16 + lane / 8 * 4", "lane / 8 * 4"),
@@ -675,12 +690,12 @@ def test_a_transposed_convolution_of_bfloat16_arrays_reads_no_sector_too_many():
     """Four phases of 64 channels and 64 pixels each, with 64 channels of y and one tap each."""
     y, w = (rounded(x, "bf16").astype(np.float32) for x in normal((1, 64, 8, 8), (64, 64, 2, 2)))
     x = np.full((1, 64, 16, 16), np.nan, np.float32)
-    g = conv._geometry(x.shape, w.shape, y.shape, (2, 2), (0, 0), (1, 1), 1)
+    g = conv.conv_struct(x.shape, w.shape, y.shape, (2, 2), (0, 0), (1, 1), 1)
     module = emulator.load(SOURCES / "conv_bf16.cu", count=True)
     module.reset_counts()
     sides = y.transpose(0, 2, 3, 1), w.transpose(1, 2, 3, 0)  # channels of y side by side
     words = [(v.view(np.uint32) >> 16).astype(np.uint16) for v in map(np.ascontiguousarray, sides)]
-    end = x, g, 64, None, NOTHING.struct(x)
+    end = x, g, 64, None, NOTHING.struct(x), None
     module.conv_transpose2d_3_pipeline[(1, 1, 4), 128, gemm.STAGES_BYTES](*words, None, *end)
     exact = np.einsum("nohw,ocpq->nchpwq", y.astype(float), w.astype(float)).reshape(x.shape)
     assert np.linalg.norm(x - exact) <= 1e-6 * np.linalg.norm(exact)
@@ -697,13 +712,14 @@ def conv_bf16(x, w, source=SOURCES / "conv_bf16.cu", padding=1, **how):
     assert channels % 8 == 0
     exact = reference.conv2d(x.astype(float), w.astype(float), None, padding=(padding, padding))
     y = np.full(exact.shape, np.nan, np.float32)
-    g = conv._geometry(x.shape, w.shape, y.shape, (1, 1), (padding, padding), (1, 1), 1)
+    g = conv.conv_struct(x.shape, w.shape, y.shape, (1, 1), (padding, padding), (1, 1), 1)
     sides = [(v.view(np.uint32) >> 16).astype(np.uint16).transpose(0, 2, 3, 1) for v in (x, w)]
     module = emulator.load(source, **how)
     if module.count:
         module.reset_counts()
     grid = -(-y[:, 0].size // 64), -(-filters // 64)
-    given = *map(np.ascontiguousarray, sides), None, y, g, channels, None, NOTHING.struct(y)
+    end = None, NOTHING.struct(y), None
+    given = *map(np.ascontiguousarray, sides), None, y, g, channels, *end
     module.conv2d_4_pipeline[grid, 128, gemm.STAGES_BYTES](*given)
     return module, y, exact
 

@@ -201,6 +201,30 @@ def test_attention_has_no_bank_conflict_and_no_sector_too_many(precision):
     assert all(s.extra == 0 for s in module.counts())
 
 
+@pytest.mark.parametrize(
+    "right, wrong, kinds",
+    [
+        ("    cp_async_wait<0>();\n    __syncthreads();\n", "    __syncthreads();\n", {"wait"}),
+        ("    cp_async_wait<0>();\n    __syncthreads();\n", "    cp_async_wait<0>();\n",
+         {"race", "wait"}),
+        ("    __syncthreads();  // nobody reads the tiles any more\n    if", "    if", {"race"}),
+        ("tiles.b[step], places...", "tiles.b[0], places...", {"race", "wait"}),
+    ],
+)
+def test_what_holds_the_values_of_tf32_together(tmp_path, right, wrong, kinds):
+    """They are copied while scores become weights: a wait, two barriers, a place for each step."""
+    source = SOURCES / "attention_tensor.cu"
+    broken = broken_copy(tmp_path, source, source.name, right, wrong)
+    q, k, v = arrays((1, 64, 16), (1, 64, 16), (1, 64, 64))
+    g, scale = attention._geometry(q, k, v, None, False), np.float32(0.25)
+    for seed in range(3):
+        module = emulator.load(broken, check=True, seed=seed)
+        out, lse = np.zeros_like(v), np.zeros((1, 64), np.float32)
+        with pytest.raises(emulator.KernelError) as caught:
+            module.attention_2_tensor_tf32[(1, 1, 1), 128](q, k, v, None, None, out, lse, g, scale)
+        assert caught.value.kind in kinds | {"uninitialised"}, caught.value
+
+
 # ---------------------------------------------------------------- arrays of bfloat16
 @contextlib.contextmanager
 def every_head_rounded_beforehand():

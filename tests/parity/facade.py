@@ -86,10 +86,12 @@ def embedding(i: Any, w: Any, *options: Any, **named: Any) -> Any:
 
 
 def with_activation(name: str) -> Callable[..., Any]:
-    """torch's product of this name; what we ask for by activation= torch computes afterwards."""
+    """torch's function of this name; what we ask for by activation= torch computes afterwards, and
+    by moments= not at all, for it changes no value."""
     product = getattr(torch.nn.functional, name)
 
     def call(*arguments: Any, activation: str | None = None, **options: Any) -> Any:
+        options.pop("moments", None)
         y = product(*arguments, **options)
         if activation == "gelu_tanh":
             return torch.nn.functional.gelu(y, approximate="tanh")
@@ -99,7 +101,8 @@ def with_activation(name: str) -> Callable[..., Any]:
 
 
 OWN = {
-    **{name: with_activation(name) for name in ("conv2d", "conv_transpose2d", "linear")},
+    **{name: with_activation(name)
+       for name in ("conv2d", "conv_transpose2d", "linear", "batch_norm")},
     "embedding": embedding,
     "logsumexp": logsumexp,
     "squeeze": lambda x, dim=None: x.squeeze() if dim is None else x.squeeze(dim),

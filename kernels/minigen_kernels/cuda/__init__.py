@@ -9,16 +9,28 @@ from __future__ import annotations
 from typing import Any
 
 from .. import reference
-from . import attention, conv, deposit, elementwise, gemm, loss, norm, optimizer, random, sums
+from . import (
+    attention,
+    conv,
+    conv_weight,
+    deposit,
+    elementwise,
+    gemm,
+    loss,
+    norm,
+    optimizer,
+    random,
+    sums,
+)
 from .launch import emulation
 
-__all__ = ["LADDERS", "LOWER_TENSOR_CORES", "TENSOR_CORES", "emulation"]
+__all__ = ["LADDERS", "OTHER_TENSOR_CORES", "TENSOR_CORES", "emulation"]
 
 LADDERS = {
     "gemm": (reference.gemm, gemm.gemm_1_tile, gemm.gemm_2_registers),
     "conv2d": (reference.conv2d, conv.conv2d_1_implicit, conv.conv2d_2_shallow),
     "conv_transpose2d": (reference.conv_transpose2d, conv.conv_transpose2d_1_phases),
-    "conv2d_weight": (reference.conv2d_weight, conv.conv2d_weight_1_split),
+    "conv2d_weight": (reference.conv2d_weight, conv_weight.conv2d_weight_1_split),
     # With an activation at the end. The CPU has no such kernels: there it is a pass of its own.
     "gemm_activated": (
         reference.gemm_activated,
@@ -42,6 +54,10 @@ LADDERS = {
     "layer_norm": (reference.layer_norm, norm.layer_norm_1_rows),
     "layer_norm_backward": (reference.layer_norm_backward, norm.layer_norm_backward_1_rows),
     "batch_norm": (reference.batch_norm, norm.batch_norm_1_channels),
+    "batch_norm_activated": (
+        reference.batch_norm_activated,
+        norm.batch_norm_activated_1_channels,
+    ),
     "batch_norm_backward": (reference.batch_norm_backward, norm.batch_norm_backward_1_channels),
     "softmax": (reference.softmax, loss.softmax_1_rows),
     "softmax_backward": (reference.softmax_backward, loss.softmax_backward_1_rows),
@@ -80,7 +96,7 @@ TENSOR_CORES: dict[str, dict[str, Any]] = {
         "gemm": gemm.gemm_3_tf32x3,
         "conv2d": conv.conv2d_3_tf32x3,
         "conv_transpose2d": conv.conv_transpose2d_2_tf32x3,
-        "conv2d_weight": conv.conv2d_weight_2_tf32x3,
+        "conv2d_weight": conv_weight.conv2d_weight_2_tf32x3,
         "gemm_activated": gemm.gemm_activated_3_tf32x3,
         "conv2d_activated": conv.conv2d_activated_3_tf32x3,
         "conv_transpose2d_activated": conv.conv_transpose2d_activated_2_tf32x3,
@@ -89,7 +105,7 @@ TENSOR_CORES: dict[str, dict[str, Any]] = {
         "gemm": gemm.gemm_3_tf32,
         "conv2d": conv.conv2d_3_tf32,
         "conv_transpose2d": conv.conv_transpose2d_2_tf32,
-        "conv2d_weight": conv.conv2d_weight_2_tf32,
+        "conv2d_weight": conv_weight.conv2d_weight_2_tf32,
         "gemm_activated": gemm.gemm_activated_3_tf32,
         "conv2d_activated": conv.conv2d_activated_3_tf32,
         "conv_transpose2d_activated": conv.conv_transpose2d_activated_2_tf32,
@@ -100,7 +116,7 @@ TENSOR_CORES: dict[str, dict[str, Any]] = {
         "gemm": gemm.gemm_4_bf16,
         "conv2d": conv.conv2d_4_bf16,
         "conv_transpose2d": conv.conv_transpose2d_3_bf16,
-        "conv2d_weight": conv.conv2d_weight_2_bf16,
+        "conv2d_weight": conv_weight.conv2d_weight_3_bf16,
         "gemm_activated": gemm.gemm_activated_4_bf16,
         "conv2d_activated": conv.conv2d_activated_4_bf16,
         "conv_transpose2d_activated": conv.conv_transpose2d_activated_3_bf16,

@@ -68,6 +68,7 @@ struct Result {
   const T* bias;
   T *y, *before;
   Finish<T> f;
+  T* moments;  // of sum + bias: found of moments.cuh
   __device__ __forceinline__ void put(long long at, int channel, T sum) const {
     T x = sum + (bias ? bias[channel] : T(0));
     if (before) before[at] = x;

@@ -1,4 +1,4 @@
-"""What the end of a product does to each sum before it is stored: Finish of activation.cuh."""
+"""What the end of a kernel does to each number before it is stored: Finish of activation.cuh."""
 
 from __future__ import annotations
 
@@ -14,15 +14,26 @@ KINDS = {"none": 0, "relu": 1, "leaky_relu": 1, "tanh": 2, "sigmoid": 3, "gelu":
 
 
 class Finish(NamedTuple):
-    """An activation; keep: what it is given is stored too."""
+    """An activation; keep: what it is given is stored too; moments: of that, for a batch norm."""
 
     activation: str = "none"
     slope: float = 0.0
     keep: bool = False
+    moments: bool = False
 
     def before(self, like: Any) -> Any:
         """An array for what the activation is given, like the result, or None."""
         return empty(like.shape, like.dtype, like=like) if self.keep else None
+
+    def found(self, like: Any, parts: int) -> Any:
+        """An array for the moments of the channels of a product's result, or None: moments.cuh."""
+        shape = 2 * like.shape[1] + 1, parts
+        return empty(shape, like.dtype, like=like) if self.moments else None
+
+    def results(self, y: Any, *asked: Any) -> Any:
+        """y, and what was asked for beside it."""
+        there = [array for array in asked if array is not None]
+        return (y, *there) if there else y
 
     def struct(self, like: Any) -> np.ndarray:
         """struct Finish of activation.cuh."""

@@ -12,15 +12,15 @@ using Sums = float[1][TILE / 8][4];      // and 16 rows x 64 columns
 
 // scores += left[row] . right[other] for the block's rows and 32 others.
 template <class Kind>
-__device__ __forceinline__ void add_scores(Tiles& tiles, const float* left, int row0, int rows,
+__device__ __forceinline__ void add_scores(Tiles<Kind>& tiles, const float* left, int row0, int rows,
                                            const float* right, int other0, int others, int width,
                                            Scores& scores) {
   __syncthreads();  // nobody reads the tiles any more
   add_products<Kind, true, true, OTHERS>(
       tiles, row0, other0, rows, others, 0, width,
-      [=](int r, int k) { return left[(unsigned)r * width + k]; },
-      [=](int k, int o) { return right[(unsigned)o * width + k]; }, threadIdx.x / 32 * 16, 0,
-      scores);
+      [=](int r, int k) { return Place<float>{left + ((unsigned)r * width + k), true}; },
+      [=](int k, int o) { return Place<float>{right + ((unsigned)o * width + k), true}; },
+      threadIdx.x / 32 * 16, 0, scores);
 }
 
 __device__ __forceinline__ void weights_as_left(Tf32, const Scores& w, int mma, unsigned (&a)[4]) {
@@ -34,37 +34,75 @@ __device__ __forceinline__ void weights_as_left(Tf32, const Scores& w, int mma, 
 __device__ __forceinline__ int other_at(Bf16, int k) { return k % 16 * 2 + k / 16; }
 __device__ __forceinline__ int other_at(Tf32, int k) { return k / 8 * 8 + k % 4 * 2 + k / 4 % 2; }
 
+// values[other][column0 + c] of 32 others, for the product below; those of TF32 come by cp.async while
+// the scores are made into weights.
+template <class Kind>
+struct Values {
+  static constexpr int STEPS = OTHERS / DEPTH<Kind>;
+  const float* values;
+  int other0, others, column0, columns;
+
+  template <class Fetch>
+  __device__ __forceinline__ void each_place(int step, Fetch fetch) const {
+    const float* from = values;
+    const int width = columns;
+    fetch(column0, columns, other0 + step * DEPTH<Kind>, others,
+          [=](int c, int o) { return Place<float>{from + ((unsigned)o * width + c), true}; },
+          [](int k) { return other_at(Kind(), k); });
+  }
+  __device__ __forceinline__ void start(Tiles<Kind>& tiles) const {
+    __syncthreads();  // nobody reads the tiles any more
+    if constexpr (Kind::PER_WORD == 1) {
+      if (columns == 0) return;  // nothing is there to be loaded, not even instead of something else
+#pragma unroll
+      for (int step = 0; step < STEPS; step++)
+        each_place(step, [&](auto... places) { Copied<false>::copy(tiles.b[step], places...); });
+      cp_async_commit();
+    }
+  }
+};
+
+template <class Kind>
+__device__ __forceinline__ void add_step(const unsigned* tile, const Scores& weights, int step,
+                                         Sums& sums) {
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    unsigned left[4];
+    weights_as_left(Kind(), weights, 2 * step + half, left);
+#pragma unroll
+    for (int j0 = 0; j0 < TILE / 8; j0 += 4) {
+      unsigned right[4][2];
+      load_right<WORDS>(right, tile, 8 * j0, 2 * half);
+#pragma unroll
+      for (int j = 0; j < 4; j++) Kind::mma(sums[0][j0 + j], left, right[j]);
+    }
+  }
+}
+
 // sums[row][c] += weights[row][other] values[other][column0 + c] over 32 others.
 template <class Kind>
-__device__ __forceinline__ void add_weighted(Tiles& tiles, const Scores& weights,
-                                             const float* values, int other0, int others,
-                                             int column0, int columns, Sums& sums) {
-  constexpr int STEPS = OTHERS / DEPTH<Kind>;
+__device__ __forceinline__ void add_weighted(Tiles<Kind>& tiles, const Scores& weights,
+                                             const Values<Kind>& values, Sums& sums) {
+  if (values.columns == 0) return;
+  if constexpr (Kind::PER_WORD == 1) {
+    cp_async_wait<0>();
+    __syncthreads();
+#pragma unroll
+    for (int step = 0; step < values.STEPS; step++)
+      add_step<Kind>(tiles.b[step], weights, step, sums);
+    return;
+  }
   Carried<Kind, false> b;
   auto fetch = [&](int step) {
-    b.fetch(column0, columns, other0 + step * DEPTH<Kind>, others,
-            [=](int c, int other) { return values[(unsigned)other * columns + c]; },
-            [](int k) { return other_at(Kind(), k); });
+    values.each_place(step, [&](auto... places) { b.fetch(places...); });
   };
-  __syncthreads();  // nobody reads the tiles any more
   fetch(0);
 #pragma unroll
-  for (int step = 0; step < STEPS; step++) {
+  for (int step = 0; step < values.STEPS; step++) {
     b.put(tiles.b[step % 2]);
     __syncthreads();  // the tile is there, and nobody reads that of the step before
-    if (step + 1 < STEPS) fetch(step + 1);
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      unsigned left[4];
-      weights_as_left(Kind(), weights, 2 * step + half, left);
-#pragma unroll
-      for (int j0 = 0; j0 < TILE / 8; j0 += 4) {
-        unsigned right[4][2];
-        load_right<WORDS>(right, tiles.b[step % 2], 8 * j0, 2 * half);
-#pragma unroll
-        for (int j = 0; j < 4; j++) Kind::mma(sums[0][j0 + j], left, right[j]);
-      }
-    }
+    if (step + 1 < values.STEPS) fetch(step + 1);
+    add_step<Kind>(tiles.b[step % 2], weights, step, sums);
   }
 }
 
@@ -74,7 +112,7 @@ template <class Kind>
 __device__ void attention_2_tensor(const float* q, const float* k, const float* v,
                                    const Mask<float>& mask, float* out, float* lse,
                                    const Attention& g, float scale) {
-  __shared__ Tiles tiles;
+  __shared__ Tiles<Kind> tiles;
   const int b = blockIdx.z, row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE;
   q += (long long)b * g.T * g.d;
   k += (long long)b * g.S * g.d;
@@ -85,11 +123,13 @@ __device__ void attention_2_tensor(const float* q, const float* k, const float* 
   for (int key0 = 0; key0 < keys; key0 += OTHERS) {
     Scores scores = {};
     add_scores<Kind>(tiles, q, row0, g.T, k, key0, g.S, g.d, scores);
+    const Values<Kind> values = {v, key0, g.S, column0, g.dv};
+    values.start(tiles);
     mask_scores(scores, mask, g, scale, [=](int r, int) { return row0 + r; },
                 [=](int, int o) { return key0 + o; });
     weigh_row(scores, 0, largest[0], total[0], sums);
     weigh_row(scores, 1, largest[1], total[1], sums);
-    add_weighted<Kind>(tiles, scores, v, key0, g.S, column0, g.dv, sums);
+    add_weighted<Kind>(tiles, scores, values, sums);
   }
   put_attention(sums, largest, total, row0, column0, g, out, lse);
 }
@@ -119,7 +159,7 @@ enum Gradient { OF_Q, OF_K, OF_V };
 template <class Kind, Gradient OF>
 __device__ void attention_backward_2_tensor(Slopes s, const Mask<float>& mask, float* gradient,
                                             const Attention& g, float scale) {
-  __shared__ Tiles tiles;
+  __shared__ Tiles<Kind> tiles;
   constexpr bool BY_QUERY = OF == OF_Q;
   const int lane = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 16, b = blockIdx.z;
   const int row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE;
@@ -140,9 +180,11 @@ __device__ void attention_backward_2_tensor(Slopes s, const Mask<float>& mask, f
       int i = query(warp_row + lane / 4 + e / 2 * 8, 8 * n + lane % 4 * 2 + e % 2);
       return array[i < g.T ? i : g.T - 1];
     };
+    const Values<Kind> product = {values, other0, others, column0, columns};
     Scores weights = {};
     add_scores<Kind>(tiles, BY_QUERY ? s.q : s.k, row0, rows, BY_QUERY ? s.k : s.q, other0, others,
                      g.d, weights);
+    if (OF == OF_V) product.start(tiles);
     mask_scores(weights, mask, g, scale, query, key);
 #pragma unroll
     for (int n = 0; n < OTHERS / 8; n++)
@@ -156,6 +198,7 @@ __device__ void attention_backward_2_tensor(Slopes s, const Mask<float>& mask, f
       Scores along_v = {};
       add_scores<Kind>(tiles, BY_QUERY ? s.gout : s.v, row0, rows, BY_QUERY ? s.v : s.gout, other0,
                        others, g.dv, along_v);
+      product.start(tiles);
 #pragma unroll
       for (int n = 0; n < OTHERS / 8; n++)
 #pragma unroll
@@ -164,7 +207,7 @@ __device__ void attention_backward_2_tensor(Slopes s, const Mask<float>& mask, f
           weights[0][n][e] = p == 0 ? 0.0f : scale * p * along;
         }
     }
-    add_weighted<Kind>(tiles, weights, values, other0, others, column0, columns, sums);
+    add_weighted<Kind>(tiles, weights, product, sums);
   }
   gradient += (long long)b * rows * columns;
   each_sum(sums, row0 + warp_row, column0, [&](int row, int column, float sum) {

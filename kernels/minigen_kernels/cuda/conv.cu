@@ -16,12 +16,12 @@ __device__ void add_splits(const T* partial, T* gw, int size, int splits) {
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
 #define CONV(SUFFIX, T)                                                                           \
   KERNEL conv2d_1_implicit_##SUFFIX(const T* x, const T* w, const T* bias, T* y, Conv g,          \
-                                    T* before, Finish<T> f) {                                     \
-    conv2d<RegisterTile<T>>(x, w, {bias, y, before, f}, g);                                       \
+                                    T* before, Finish<T> f, T* moments) {                         \
+    conv2d<RegisterTile<T>>(x, w, {bias, y, before, f, moments}, g);                              \
   }                                                                                               \
   KERNEL conv_transpose2d_1_phases_##SUFFIX(const T* y, const T* w, const T* bias, T* x, Conv g,  \
-                                            T* before, Finish<T> f) {                             \
-    conv_transpose2d<RegisterTile<T>>(y, w, {bias, x, before, f}, g);                             \
+                                            T* before, Finish<T> f, T* moments) {                 \
+    conv_transpose2d<RegisterTile<T>>(y, w, {bias, x, before, f, moments}, g);                    \
   }                                                                                               \
   KERNEL conv2d_weight_1_split_##SUFFIX(const T* x, const T* gy, T* partial, Conv g, int splits) { \
     conv2d_weight<RegisterTile<T>>(x, gy, partial, g, splits);                                    \

@@ -1,4 +1,4 @@
-"""The convolution trio on the GPU: which kernel, and how many blocks."""
+"""conv2d and conv_transpose2d on the GPU: which kernel, and how many blocks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from .launch import Kernel, float64_by, launch, packed, suffix, tiles
 from .rounding import padded, turned
 
 MOST_SHALLOW, FILTERS = 4, 16  # channels of a group for conv_shallow.cu, and filters of a thread
-PROCESSORS = 132  # of an H100 or H200: twice as many blocks keep them busy
-SHORTEST_SPLIT = 256  # terms of a sum below which it is not worth being cut
 THREADS = 256  # of the kernels that make no tiles
 CONV = np.dtype(
     [(name, "i4") for name in "N C H W O kh kw h w".split()]
@@ -23,15 +21,13 @@ CONV = np.dtype(
 )
 IMPLICIT = Kernel("conv.cu", "conv2d_1_implicit", 64, 256)
 PHASES = Kernel("conv.cu", "conv_transpose2d_1_phases", 64, 256)
-SPLIT = Kernel("conv.cu", "conv2d_weight_1_split", 64, 256)
-TENSOR = Kernel("conv_tensor.cu", "conv2d_3_tensor", 64, 128)
-PIPELINE = Kernel("conv_bf16.cu", "conv2d_4_pipeline", 64, 128)
+TENSOR = Kernel("conv_tensor.cu", "conv2d_3_tensor", 64, 128, 2)
+PIPELINE = Kernel("conv_bf16.cu", "conv2d_4_pipeline", 64, 128, 2)
 # A pixel of x is loaded for each tap that meets it and each tile of 64 filters: 4 bytes, or 2 if it
 # is rounded beforehand, which moves 6 once. With fewer channels, the zeros beside them cost more.
 LEAST_LOADS, LEAST_CHANNELS = 6, 16
-PIPELINE_PHASES = Kernel("conv_bf16.cu", "conv_transpose2d_3_pipeline", 64, 128)
-TENSOR_PHASES = Kernel("conv_tensor.cu", "conv_transpose2d_2_tensor", 64, 128)
-TENSOR_SPLIT = Kernel("conv_tensor.cu", "conv2d_weight_2_tensor", 64, 128)
+PIPELINE_PHASES = Kernel("conv_bf16.cu", "conv_transpose2d_3_pipeline", 64, 128, 2)
+TENSOR_PHASES = Kernel("conv_tensor.cu", "conv_transpose2d_2_tensor", 64, 128, 2)
 
 
 def conv2d_1_implicit(
@@ -54,20 +50,20 @@ def conv2d_2_shallow(
 
 def conv2d_activated_1_implicit(
     x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, activation="relu",
-    slope=0.0, keep=False,
+    slope=0.0, keep=False, moments=False,
 ) -> Any:  # fmt: skip
     """y = f(conv2d(x, w) + bias): f is applied to the sums while they are in registers."""
     ending = suffix("conv2d_activated", x, w, bias)
-    how = stride, padding, dilation, groups, Finish(activation, slope, keep)
+    how = stride, padding, dilation, groups, Finish(activation, slope, keep, moments)
     return _conv2d(IMPLICIT, ending, x, w, bias, *how)
 
 
 def conv2d_activated_2_shallow(
     x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, activation="relu",
-    slope=0.0, keep=False,
+    slope=0.0, keep=False, moments=False,
 ) -> Any:  # fmt: skip
     """The same; few channels per group by the kernel of conv2d_2_shallow."""
-    how = stride, padding, dilation, groups, Finish(activation, slope, keep)
+    how = stride, padding, dilation, groups, Finish(activation, slope, keep, moments)
     return _shallow(x, w, bias, *how)
 
 
@@ -75,7 +71,7 @@ def _shallow(
     x: Any, w: Any, bias: Any, stride, padding, dilation, groups: int, finish: Finish = NOTHING
 ) -> Any:
     ending = suffix("conv2d", x, w, bias)
-    if x.ndim == 4 and x.shape[1] > MOST_SHALLOW * groups:
+    if finish.moments or (x.ndim == 4 and x.shape[1] > MOST_SHALLOW * groups):
         how = stride, padding, dilation, groups, finish
         return _conv2d(IMPLICIT, ending, x, w, bias, *how)
     shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
@@ -84,10 +80,10 @@ def _shallow(
     if y.size:
         pixels = shape[0] * shape[2] * shape[3]
         grid = tiles(pixels, THREADS), tiles(shape[1] // groups, FILTERS), groups
-        g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
+        g = conv_struct(x.shape, w.shape, shape, stride, padding, dilation, groups)
         given = packed(x), packed(w), packed(bias), y, g, before, finish.struct(y)
         launch("conv_shallow.cu", f"conv2d_2_shallow_{ending}", grid, THREADS, *given)
-    return (y, before) if finish.keep else y
+    return finish.results(y, before)
 
 
 @float64_by(conv2d_2_shallow)
@@ -129,10 +125,10 @@ def conv2d_4_bf16(
 @float64_by(conv2d_activated_2_shallow)
 def conv2d_activated_4_bf16(
     x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, activation="relu",
-    slope=0.0, keep=False,
+    slope=0.0, keep=False, moments=False,
 ) -> Any:  # fmt: skip
     """y = f(conv2d(x, w) + bias) by conv2d_4_bf16's kernels."""
-    how = stride, padding, dilation, groups, Finish(activation, slope, keep)
+    how = stride, padding, dilation, groups, Finish(activation, slope, keep, moments)
     return _conv2d_in_bf16(x, w, bias, *how)
 
 
@@ -147,16 +143,17 @@ def _conv2d_in_bf16(
         how = stride, padding, dilation, groups, finish
         return _conv2d(TENSOR, "bf16", x, w, bias, *how)
     y = empty(shape, x.dtype, like=x)
-    before = finish.before(y)
+    before, pixels = finish.before(y), shape[0] * shape[2] * shape[3]
+    found = finish.found(y, PIPELINE.parts * tiles(pixels, PIPELINE.tile))
     if y.size:
-        pixels = shape[0] * shape[2] * shape[3]
         grid = tiles(pixels, PIPELINE.tile), tiles(o // groups, PIPELINE.tile), groups
         wide = turned(packed(x).reshape(n * groups, c // groups, image[0] * image[1]))
         taps = turned(packed(w).reshape(o, channels, kh * kw))
-        g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
-        given = wide, taps, packed(bias), y, g, padded(channels), before, finish.struct(y)
+        g = conv_struct(x.shape, w.shape, shape, stride, padding, dilation, groups)
+        end = padded(channels), before, finish.struct(y), found
+        given = wide, taps, packed(bias), y, g, *end
         launch(PIPELINE.source, PIPELINE.name, grid, PIPELINE.threads, *given, shared=STAGES_BYTES)
-    return (y, before) if finish.keep else y
+    return finish.results(y, before, found)
 
 
 def _activated_conv2d(precision: str) -> Any:
@@ -165,10 +162,10 @@ def _activated_conv2d(precision: str) -> Any:
     @float64_by(conv2d_activated_2_shallow)
     def kernel(
         x, w, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1,
-        activation="relu", slope=0.0, keep=False,
+        activation="relu", slope=0.0, keep=False, moments=False,
     ) -> Any:  # fmt: skip
         suffix("conv2d_activated", x, w, bias)
-        how = stride, padding, dilation, groups, Finish(activation, slope, keep)
+        how = stride, padding, dilation, groups, Finish(activation, slope, keep, moments)
         return _conv2d(TENSOR, precision, x, w, bias, *how)
 
     kernel.__name__ = f"conv2d_activated_3_{precision}"
@@ -186,15 +183,15 @@ def _conv2d(
 ) -> Any:  # fmt: skip
     shape = geometry.conv2d_output(x.shape, w.shape, stride, padding, dilation, groups)
     y = empty(shape, x.dtype, like=x)
-    before = finish.before(y)
+    before, pixels = finish.before(y), shape[0] * shape[2] * shape[3]
+    found = finish.found(y, kernel.parts * tiles(pixels, kernel.tile))
     if y.size:
-        pixels = shape[0] * shape[2] * shape[3]
         grid = tiles(pixels, kernel.tile), tiles(shape[1] // groups, kernel.tile), groups
-        g = _geometry(x.shape, w.shape, shape, stride, padding, dilation, groups)
+        g = conv_struct(x.shape, w.shape, shape, stride, padding, dilation, groups)
         name = f"{kernel.name}_{ending}"
-        given = packed(x), packed(w), packed(bias), y, g, before, finish.struct(y)
+        given = packed(x), packed(w), packed(bias), y, g, before, finish.struct(y), found
         launch(kernel.source, name, grid, kernel.threads, *given)
-    return (y, before) if finish.keep else y
+    return finish.results(y, before, found)
 
 
 def conv_transpose2d_1_phases(
@@ -241,11 +238,12 @@ def conv_transpose2d_2_bf16(
 
 def conv_transpose2d_activated_1_phases(
     y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1),
-    groups=1, activation="relu", slope=0.0, keep=False,
+    groups=1, activation="relu", slope=0.0, keep=False, moments=False,
 ) -> Any:  # fmt: skip
     """x = f(conv_transpose2d(y, w) + bias): f is applied to sums that are still in registers."""
     ending = suffix("conv_transpose2d_activated", y, w, bias)
-    how = stride, padding, output_padding, dilation, groups, Finish(activation, slope, keep)
+    finish = Finish(activation, slope, keep, moments)
+    how = stride, padding, output_padding, dilation, groups, finish
     return _conv_transpose2d(PHASES, ending, y, w, bias, *how)
 
 
@@ -261,10 +259,11 @@ def conv_transpose2d_3_bf16(
 @float64_by(conv_transpose2d_activated_1_phases)
 def conv_transpose2d_activated_3_bf16(
     y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1),
-    groups=1, activation="relu", slope=0.0, keep=False,
+    groups=1, activation="relu", slope=0.0, keep=False, moments=False,
 ) -> Any:  # fmt: skip
     """x = f(conv_transpose2d(y, w) + bias) by conv_transpose2d_3_bf16's kernels."""
-    how = stride, padding, output_padding, dilation, groups, Finish(activation, slope, keep)
+    finish = Finish(activation, slope, keep, moments)
+    how = stride, padding, output_padding, dilation, groups, finish
     return _conv_transpose2d_in_bf16(y, w, bias, *how)
 
 
@@ -282,17 +281,18 @@ def _conv_transpose2d_in_bf16(
         how = stride, padding, output_padding, dilation, groups, finish
         return _conv_transpose2d(TENSOR_PHASES, "bf16", y, w, bias, *how)
     x = empty(shape, y.dtype, like=y)
+    pixels, phases = _pixels_of_a_phase(shape, stride), stride[0] * stride[1]
     before = finish.before(x)
+    found = finish.found(x, phases * PIPELINE.parts * tiles(pixels, PIPELINE.tile))
     if x.size:
-        pixels = shape[0] * tiles(shape[2], stride[0]) * tiles(shape[3], stride[1])
         across = tiles(pixels, PIPELINE.tile), tiles(channels, PIPELINE.tile)
         wide = turned(packed(y).reshape(n * groups, depth, image[0] * image[1]))
         taps = turned(packed(w).reshape(groups, depth, channels * kh * kw))
-        g = _geometry(shape, w.shape, y.shape, stride, padding, dilation, groups)
-        given = wide, taps, packed(bias), x, g, padded(depth), before, finish.struct(x)
-        kernel, grid = PIPELINE_PHASES, (*across, groups * stride[0] * stride[1])
+        g = conv_struct(shape, w.shape, y.shape, stride, padding, dilation, groups)
+        given = wide, taps, packed(bias), x, g, padded(depth), before, finish.struct(x), found
+        kernel, grid = PIPELINE_PHASES, (*across, groups * phases)
         launch(kernel.source, kernel.name, grid, kernel.threads, *given, shared=STAGES_BYTES)
-    return (x, before) if finish.keep else x
+    return finish.results(x, before, found)
 
 
 def _activated_conv_transpose2d(precision: str) -> Any:
@@ -301,10 +301,11 @@ def _activated_conv_transpose2d(precision: str) -> Any:
     @float64_by(conv_transpose2d_activated_1_phases)
     def kernel(
         y, w, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1),
-        groups=1, activation="relu", slope=0.0, keep=False,
+        groups=1, activation="relu", slope=0.0, keep=False, moments=False,
     ) -> Any:  # fmt: skip
         suffix("conv_transpose2d_activated", y, w, bias)
-        how = stride, padding, output_padding, dilation, groups, Finish(activation, slope, keep)
+        finish = Finish(activation, slope, keep, moments)
+        how = stride, padding, output_padding, dilation, groups, finish
         return _conv_transpose2d(TENSOR_PHASES, precision, y, w, bias, *how)
 
     kernel.__name__ = f"conv_transpose2d_activated_2_{precision}"
@@ -324,89 +325,24 @@ def _conv_transpose2d(
         y.shape, w.shape, stride, padding, output_padding, dilation, groups
     )
     x = empty(shape, y.dtype, like=y)
+    pixels, phases = _pixels_of_a_phase(shape, stride), stride[0] * stride[1]
     before = finish.before(x)
+    found = finish.found(x, phases * kernel.parts * tiles(pixels, kernel.tile))
     if x.size:
-        pixels = shape[0] * tiles(shape[2], stride[0]) * tiles(shape[3], stride[1])
-        phases = stride[0] * stride[1]
         across = tiles(pixels, kernel.tile), tiles(shape[1] // groups, kernel.tile)
-        g = _geometry(shape, w.shape, y.shape, stride, padding, dilation, groups)
+        g = conv_struct(shape, w.shape, y.shape, stride, padding, dilation, groups)
         name, grid = f"{kernel.name}_{ending}", (*across, groups * phases)
-        given = packed(y), packed(w), packed(bias), x, g, before, finish.struct(x)
+        given = packed(y), packed(w), packed(bias), x, g, before, finish.struct(x), found
         launch(kernel.source, name, grid, kernel.threads, *given)
-    return (x, before) if finish.keep else x
+    return finish.results(x, before, found)
 
 
-def conv2d_weight_1_split(
-    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
-) -> Any:
-    """gw[o,c,p,q] = Σ_{n,i,j} x[n,c, i·s+p·d-P, j·s+q·d-P] · gy[n,o,i,j]
-
-    The long sum is cut into parts that are added up in one order: the same bits in every run.
-    """
-    ending = suffix("conv2d_weight", x, gy)
-    return _conv2d_weight(SPLIT, ending, x, gy, kernel_size, stride, padding, dilation, groups)
+def _pixels_of_a_phase(shape: tuple[int, ...], stride: tuple[int, int]) -> int:
+    """Of an image of conv_transpose2d, at most: phases differ by a row or a column."""
+    return shape[0] * tiles(shape[2], stride[0]) * tiles(shape[3], stride[1])
 
 
-@float64_by(conv2d_weight_1_split)
-def conv2d_weight_2_tf32(
-    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
-) -> Any:
-    """gw = conv2d_weight(x, gy) by tensor cores: factors rounded to TF32, sums in float32."""
-    suffix("conv2d_weight", x, gy)
-    how = kernel_size, stride, padding, dilation, groups
-    return _conv2d_weight(TENSOR_SPLIT, "tf32", x, gy, *how)
-
-
-@float64_by(conv2d_weight_1_split)
-def conv2d_weight_2_tf32x3(
-    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
-) -> Any:
-    """gw = conv2d_weight(x, gy) by tensor cores, nearly in float32: see conv2d_3_tf32x3."""
-    suffix("conv2d_weight", x, gy)
-    how = kernel_size, stride, padding, dilation, groups
-    return _conv2d_weight(TENSOR_SPLIT, "tf32x3", x, gy, *how)
-
-
-@float64_by(conv2d_weight_1_split)
-def conv2d_weight_2_bf16(
-    x, gy, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
-) -> Any:
-    """gw = conv2d_weight(x, gy) by tensor cores: factors rounded to bfloat16, sums in float32."""
-    suffix("conv2d_weight", x, gy)
-    how = kernel_size, stride, padding, dilation, groups
-    return _conv2d_weight(TENSOR_SPLIT, "bf16", x, gy, *how)
-
-
-def _conv2d_weight(
-    kernel: Kernel, ending: str, x: Any, gy: Any, kernel_size, stride, padding, dilation,
-    groups: int,
-) -> Any:  # fmt: skip
-    shape = geometry.conv2d_weight_shape(
-        x.shape, gy.shape, kernel_size, stride, padding, dilation, groups
-    )
-    gw = empty(shape, x.dtype, like=x)
-    if not gw.size:
-        return gw
-    across = tiles(gw.size // shape[0], kernel.tile), tiles(shape[0] // groups, kernel.tile)
-    depth = gy.size // gy.shape[1]
-    splits = split_count(across[0] * across[1] * groups, depth)
-    partial = gw if splits == 1 else empty((splits, *shape), x.dtype, like=x)
-    g = _geometry(x.shape, shape, gy.shape, stride, padding, dilation, groups)
-    name, grid = f"{kernel.name}_{ending}", (*across, groups * splits)
-    given = packed(x), packed(gy), partial, g, splits
-    launch(kernel.source, name, grid, kernel.threads, *given)
-    if splits > 1:
-        add = f"add_splits_{suffix('conv2d_weight', gw)}"
-        launch("conv.cu", add, tiles(gw.size, THREADS), THREADS, partial, gw, gw.size, splits)
-    return gw
-
-
-def split_count(blocks: int, depth: int) -> int:
-    """Into how many parts a sum of `depth` terms is cut, where `blocks` blocks make the result."""
-    return max(1, min(tiles(2 * PROCESSORS, blocks), tiles(depth, SHORTEST_SPLIT)))
-
-
-def _geometry(x_shape, w_shape, y_shape, stride, padding, dilation, groups) -> np.ndarray:
+def conv_struct(x_shape, w_shape, y_shape, stride, padding, dilation, groups) -> np.ndarray:
     """struct Conv of conv.cu."""
     sizes = (*x_shape, w_shape[0], *w_shape[2:], *y_shape[2:])
     return np.array([(*sizes, *stride, *padding, *dilation, groups)], CONV)

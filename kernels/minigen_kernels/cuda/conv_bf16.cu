@@ -7,16 +7,18 @@
 #include "conv.cuh"
 #include "pipeline.cuh"
 
+constexpr int PARTS = 2;  // of a tile's columns, with moments of their own: one for each warp
+
 // Rung 4, of x (N, groups, H, W, width) and w (O, kh, kw, width). blockIdx: x tiles of pixels, y of
 // filters, z group.
 extern "C" __global__ void __launch_bounds__(THREADS)
 conv2d_4_pipeline(const unsigned short* x, const unsigned short* w, const float* bias, float* y,
-                  Conv g, int width, float* before, Finish<float> f) {
+                  Conv g, int width, float* before, Finish<float> f, float* moments) {
   extern __shared__ __align__(128) unsigned char memory[];
   const int warp_row = threadIdx.x / 64 * 32, warp_column = threadIdx.x / 32 % 2 * 32;
   const int per_group = g.O / g.groups, pixels = g.h * g.w, depth = g.kh * g.kw * width;
   const int group = blockIdx.z, row0 = blockIdx.y * TILE, column0 = blockIdx.x * TILE;
-  const Result<float> result = {bias, y, before, f};
+  const Result<float> result = {bias, y, before, f, moments};
   w += (long long)group * per_group * depth;
 
   // The pixels of y that this thread copies for: which image, and where their first tap lies.
@@ -45,13 +47,17 @@ conv2d_4_pipeline(const unsigned short* x, const unsigned short* w, const float*
     if (m < per_group && n < g.N)
       result.put(((long long)n * g.O + o) * pixels + column % pixels, o, sum);
   });
+  if (moments)
+    put_moments_of_rows(sums, row0 + warp_row, column0 + warp_column, per_group, g.N * pixels,
+                        warp_column / 32, moments_of(result, g.O, group * per_group, PARTS, 0, 1));
 }
 
 // Rung 3, of y (N, groups, h, w, width) and w (C, kh, kw, width). blockIdx: x tiles of pixels of a
 // phase, y of channels, z group, then phase.
 extern "C" __global__ void __launch_bounds__(THREADS)
 conv_transpose2d_3_pipeline(const unsigned short* y, const unsigned short* w, const float* bias,
-                            float* x, Conv g, int width, float* before, Finish<float> f) {
+                            float* x, Conv g, int width, float* before, Finish<float> f,
+                            float* moments) {
   extern __shared__ __align__(128) unsigned char memory[];
   const int warp_row = threadIdx.x / 64 * 32, warp_column = threadIdx.x / 32 % 2 * 32;
   const int phases = g.stride_h * g.stride_w, group = blockIdx.z / phases;
@@ -61,8 +67,12 @@ conv_transpose2d_3_pipeline(const unsigned short* y, const unsigned short* w, co
   const int channels = g.C / g.groups, pixels = rows.count * cols.count;
   const int depth = rows.taps * cols.taps * width, taps = g.kh * g.kw;
   const int row0 = blockIdx.y * TILE, column0 = blockIdx.x * TILE;
-  if (column0 >= g.N * pixels) return;  // phases differ by a pixel
-  const Result<float> result = {bias, x, before, f};
+  const Result<float> result = {bias, x, before, f, moments};
+  const Moments<float> found = moments_of(result, g.C, group * channels, PARTS, phase, phases);
+  if (column0 >= g.N * pixels) {  // phases differ by a pixel
+    found.nothing(PARTS);
+    return;
+  }
   w += (long long)group * channels * taps * width;
 
   // The pixels of x that this thread copies for: which image, and where a tap 0 would reach from.
@@ -99,4 +109,7 @@ conv_transpose2d_3_pipeline(const unsigned short* y, const unsigned short* w, co
     if (m < channels && n < g.N)
       result.put((((long long)n * g.C + c) * g.H + row) * g.W + col, c, sum);
   });
+  if (moments)
+    put_moments_of_rows(sums, row0 + warp_row, column0 + warp_column, channels, g.N * pixels,
+                        warp_column / 32, found);
 }

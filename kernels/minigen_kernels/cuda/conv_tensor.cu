@@ -7,13 +7,13 @@
 #define KERNEL(BLOCKS) extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #define CONV(KIND, SUFFIX)                                                                        \
   KERNEL(3) conv2d_3_tensor_##SUFFIX(const float* x, const float* w, const float* bias, float* y, \
-                                     Conv g, float* before, Finish<float> f) {                    \
-    conv2d<TensorTile<KIND>>(x, w, {bias, y, before, f}, g);                                      \
+                                     Conv g, float* before, Finish<float> f, float* moments) {    \
+    conv2d<TensorTile<KIND>>(x, w, {bias, y, before, f, moments}, g);                             \
   }                                                                                               \
   KERNEL(2) conv_transpose2d_2_tensor_##SUFFIX(const float* y, const float* w, const float* bias, \
                                                float* x, Conv g, float* before,                   \
-                                               Finish<float> f) {                                 \
-    conv_transpose2d<TensorTile<KIND>>(y, w, {bias, x, before, f}, g);                            \
+                                               Finish<float> f, float* moments) {                 \
+    conv_transpose2d<TensorTile<KIND>>(y, w, {bias, x, before, f, moments}, g);                   \
   }                                                                                               \
   KERNEL(3) conv2d_weight_2_tensor_##SUFFIX(const float* x, const float* gy, float* partial,      \
                                             Conv g, int splits) {                                 \

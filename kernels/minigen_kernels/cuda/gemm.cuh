@@ -1,6 +1,7 @@
 // GEMM by tiles, whatever makes a tile: RegisterTile of tile.cuh or TensorTile of tensor.cuh.
 #pragma once
 #include "activation.cuh"
+#include "place.cuh"
 
 // Where the elements of an operand lie, so that a transposed one needs no copy.
 struct Matrix {
@@ -19,7 +20,11 @@ __device__ __forceinline__ void gemm(const T* a, const T* b, const Result<T>& c,
   const long long step_b = B_ALONG_K ? bt.column : bt.row;
   Tile::template product<A_ALONG_K, B_ALONG_K>(
       blockIdx.y * Tile::SIZE, blockIdx.x * Tile::SIZE, M, N, 0, K,
-      [=](int m, int k) { return a[A_ALONG_K ? m * step_a + k : k * step_a + m]; },
-      [=](int k, int n) { return b[B_ALONG_K ? n * step_b + k : k * step_b + n]; },
+      [=](int m, int k) {
+        return Place<T>{a + (A_ALONG_K ? m * step_a + k : k * step_a + m), true};
+      },
+      [=](int k, int n) {
+        return Place<T>{b + (B_ALONG_K ? n * step_b + k : k * step_b + n), true};
+      },
       [=](int m, int n, T sum) { c.put(first + (long long)m * N + n, n, sum); });
 }

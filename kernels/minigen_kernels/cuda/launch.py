@@ -68,12 +68,16 @@ def launch(
 
 
 class Kernel(NamedTuple):
-    """A kernel that makes tiles of a product: where it is, and the side of a block's tile."""
+    """A kernel that makes tiles of a product: where it is, and the side of a block's tile.
+
+    parts: of a tile's columns that leave moments of their own, where those are wanted: moments.cuh.
+    """
 
     source: str
     name: str
     tile: int
     threads: int
+    parts: int = 1
 
 
 def suffix(kernel: str, *arrays: Any) -> str:

@@ -1,9 +1,11 @@
 // Layer norm over rows and batch norm over channels: y = (x - mean) rstd weight + bias, rstd = 1 /
-// sqrt(var + eps); float32 and float64, any size. weight and bias may be missing.
+// sqrt(var + eps); float32 and float64, any size. weight and bias may be missing. What batch norm
+// makes goes through an activation, if there is one, before it is stored.
 //
 // The variance is summed in a second pass, about the mean: one pass with E[x^2] - E[x]^2 has no
 // digit left when the mean is a thousand times the deviation. No atomics: sums have one order.
 // REGISTERS 64
+#include "activation.cuh"
 #include "team.cuh"
 
 // a b, rounded: never fused with what is done to it next, so that h - avg h is 0 where h is avg h.
@@ -155,11 +157,30 @@ __device__ void batch_norm_1_parts(const T* x, T* found, const Channels& g) {
   found[at + g.C * parts] = square;
 }
 
+// y = f((x - mu) / sqrt(square + eps) weight + bias) of a block's part of a channel. y.bias, of the
+// channel, is in what f is given.
+template <class T>
+__device__ __forceinline__ void normalize(const T* x, const T* weight, const Result<T>& y, T mu,
+                                          T square, const Channels& g, T eps) {
+  const int c = blockIdx.x;
+  const T scale = (weight ? weight[c] : T(1)) / sqrt(square + eps), step = y.bias ? y.bias[c] : T(0);
+  const Part part = part_of(g, blockIdx.y);
+  const bool wide = rows_are_wide(g.L, x, y.y) && are_aligned(y.before);
+  along<T>(part.begin, part.end, threadIdx.x, THREADS, wide, [&](int i, auto w) {
+    auto a = load(x + place(g, i), w);
+    for (int e = 0; e < w.count; e++) a.at[e] = (a.at[e] - mu) * scale + step;
+    if (y.before) store(y.before + place(g, i), a, w);
+    for (int e = 0; e < w.count; e++) a.at[e] = y.f.value(a.at[e]);
+    store(y.y + place(g, i), a, w);
+  });
+}
+
 // Every block joins the parts of its channel anew, each thread one of them: squares about the parts'
 // means become squares about the mean of all (Chan, Golub and LeVeque 1983).
 template <class T>
-__device__ void batch_norm_1_channels(const T* x, const T* weight, const T* bias, const T* found,
-                                      T* y, T* mean, T* var, const Channels& g, T eps) {
+__device__ void batch_norm_1_channels(const T* x, const T* weight, const T* found,
+                                      const Result<T>& y, T* mean, T* var, const Channels& g,
+                                      T eps) {
   const int parts = gridDim.y, c = blockIdx.x, count = g.N * g.L, thread = threadIdx.x;
   const bool has_one = thread < parts;
   const Part mine = part_of(g, thread);
@@ -170,14 +191,28 @@ __device__ void batch_norm_1_channels(const T* x, const T* weight, const T* bias
   T square = has_one ? found[(g.C + c) * parts + thread] + weight_of_mine * away * away : T(0);
   square = average(team_sum<THREADS>(square), count);
   if (blockIdx.y == 0 && thread == 0) mean[c] = mu, var[c] = square;
-  const T scale = (weight ? weight[c] : T(1)) / sqrt(square + eps), step = bias ? bias[c] : T(0);
-  const Part part = part_of(g, blockIdx.y);
-  const bool wide = rows_are_wide(g.L, x, y);
-  along<T>(part.begin, part.end, thread, THREADS, wide, [&](int i, auto w) {
-    auto a = load(x + place(g, i), w);
-    for (int e = 0; e < w.count; e++) a.at[e] = (a.at[e] - mu) * scale + step;
-    store(y + place(g, i), a, w);
-  });
+  normalize(x, weight, y, mu, square, g, eps);
+}
+
+// The same, where the product that made x has left the moments of its parts (moments.cuh), which are
+// many: they are joined once, by a block for each channel, and x is not read for them.
+template <class T>
+__device__ void batch_norm_1_join(const T* moments, T* mean, T* var, int parts, int count) {
+  const int c = blockIdx.x, C = gridDim.x;
+  const T* means = moments + (long long)c * parts;
+  const T* squares = means + (long long)C * parts;
+  const T* counts = moments + 2ll * C * parts;
+  T sum = 0, square = 0;
+  for (int part = threadIdx.x; part < parts; part += THREADS)
+    if (counts[part] > T(0)) sum += counts[part] * means[part];  // there is no mean of nothing
+  const T mu = average(team_sum<THREADS>(sum), count);
+  for (int part = threadIdx.x; part < parts; part += THREADS) {
+    if (!(counts[part] > T(0))) continue;
+    const T away = means[part] - mu;
+    square += squares[part] + counts[part] * away * away;
+  }
+  square = average(team_sum<THREADS>(square), count);
+  if (threadIdx.x == 0) mean[c] = mu, var[c] = square;
 }
 
 // The sums of gy xhat and of gy, of one part: found (2, C, parts).
@@ -251,10 +286,18 @@ __device__ void batch_norm_backward_1_channels(const T* gy, const T* x, const T*
   KERNEL batch_norm_1_parts_##SUFFIX(const T* x, T* found, Channels g) {                          \
     batch_norm_1_parts<T>(x, found, g);                                                           \
   }                                                                                               \
-  KERNEL batch_norm_1_channels_##SUFFIX(const T* x, const T* weight, const T* bias,               \
-                                        const T* found, T* y, T* mean, T* var, Channels g,        \
-                                        T eps) {                                                  \
-    batch_norm_1_channels<T>(x, weight, bias, found, y, mean, var, g, eps);                       \
+  KERNEL batch_norm_1_channels_##SUFFIX(const T* x, const T* weight, const T* bias, T* y,         \
+                                        T* before, Finish<T> f, const T* found, T* mean, T* var,  \
+                                        Channels g, T eps) {                                      \
+    batch_norm_1_channels<T>(x, weight, found, {bias, y, before, f}, mean, var, g, eps);          \
+  }                                                                                               \
+  KERNEL batch_norm_1_join_##SUFFIX(const T* moments, T* mean, T* var, int parts, int count) {    \
+    batch_norm_1_join<T>(moments, mean, var, parts, count);                                       \
+  }                                                                                               \
+  KERNEL batch_norm_1_joined_##SUFFIX(const T* x, const T* weight, const T* bias, T* y,           \
+                                      T* before, Finish<T> f, const T* mean, const T* var,        \
+                                      Channels g, T eps) {                                        \
+    normalize<T>(x, weight, {bias, y, before, f}, mean[blockIdx.x], var[blockIdx.x], g, eps);     \
   }                                                                                               \
   KERNEL batch_norm_backward_1_parts_##SUFFIX(const T* gy, const T* x, const T* mean,             \
                                               const T* var, T* found, Channels g, T eps) {        \

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import empty
-from .conv import PROCESSORS
+from .activation import NOTHING, Finish
+from .conv_weight import PROCESSORS
 from .launch import MOST_BLOCKS, launch, packed, suffix, tiles
 from .rows import THREADS, WARP, launch_rows
 
@@ -65,18 +66,40 @@ def batch_norm_1_channels(x, weight, bias, eps):
 
     Mean and squares of parts of each channel, which the second kernel joins.
     """
-    ending, (_, channels, _) = suffix("batch_norm", x, weight, bias), x.shape
+    return _batch_norm(suffix("batch_norm", x, weight, bias), x, weight, bias, eps, NOTHING, None)
+
+
+def batch_norm_activated_1_channels(
+    x, weight, bias, eps, activation="relu", slope=0.0, keep=False, moments=None
+):
+    """y = f(batch_norm(x)), applied where y is made; also mean and var.
+
+    moments: those that conv2d_activated or conv_transpose2d_activated left of x, which is then read
+    once instead of three times.
+    """
+    finish = Finish(activation, slope, keep)
+    ending = suffix("batch_norm_activated", x, weight, bias, moments)
+    return _batch_norm(ending, x, weight, bias, eps, finish, moments)
+
+
+def _batch_norm(ending: str, x, weight, bias, eps, finish: Finish, moments: Any) -> tuple:
+    (batch, channels, length), eps = x.shape, x.dtype.type(eps)
     y, mean, var = (empty(shape, x.dtype, like=x) for shape in (x.shape, channels, channels))
+    before = finish.before(y)
     if channels:
         g, grid = _parts(x)
-        found = empty((2, *grid), x.dtype, like=x)
-        x, eps = packed(x), x.dtype.type(eps)
-        launch(SOURCE, f"batch_norm_1_parts_{ending}", grid, THREADS, x, found, g)
-        launch(
-            SOURCE, f"batch_norm_1_channels_{ending}", grid, THREADS,
-            x, packed(weight), packed(bias), found, y, mean, var, g, eps,
-        )
-    return y, mean, var
+        x = packed(x)
+        given = x, packed(weight), packed(bias), y, before, finish.struct(y)
+        if moments is None:
+            found = empty((2, *grid), x.dtype, like=x)
+            launch(SOURCE, f"batch_norm_1_parts_{ending}", grid, THREADS, x, found, g)
+            kernel, of_channels = f"batch_norm_1_channels_{ending}", (found, mean, var)
+        else:
+            join = moments, mean, var, moments.shape[1], batch * length
+            launch(SOURCE, f"batch_norm_1_join_{ending}", channels, THREADS, *join)
+            kernel, of_channels = f"batch_norm_1_joined_{ending}", (mean, var)
+        launch(SOURCE, kernel, grid, THREADS, *given, *of_channels, g, eps)
+    return ((y, before) if finish.keep else y), mean, var
 
 
 def batch_norm_backward_1_channels(gy, x, weight, mean, var, eps):

@@ -1,13 +1,15 @@
 // c[m, n] = sum over k of a(m, k) b(k, n) by tensor cores: the tile of tile.cuh for numbers of 32
-// bits that are rounded as they enter shared memory, to bfloat16 (8 significant bits) or to TF32
-// (11), multiplied exactly and summed in float32; or that are split in two of TF32 (22). What is
-// stored in global memory stays float32.
+// bits that are rounded to bfloat16 (8 significant bits) as they enter shared memory, or to TF32
+// (11) as they leave it, multiplied exactly and summed in float32; or that are split in two of TF32
+// (22). What is stored in global memory stays float32.
 //
 // A tile lies in shared memory by rows of 32-bit words, for A a row per m, for B a row per n; a word
 // holds one number of TF32 or two of bfloat16. A row has chunks of 16 bytes: ldmatrix reads eight
 // rows of one chunk at a time, and hands word t of row g to lane 4 g + t. That is what mma.sync
 // expects of the operands of all kinds, so nothing below depends on the kind but two functions.
 #pragma once
+#include "moments.cuh"
+#include "place.cuh"
 #include "ptx.cuh"
 
 struct Bf16 {
@@ -20,20 +22,29 @@ struct Bf16 {
     mma_bf16(d, a, b);
   }
 };
+// What lies in shared memory is the number itself, as cp.async brought it: it is rounded where it is
+// multiplied, once for all products of a fragment, for the compiler sees that they are the same.
 struct Tf32 {
   static constexpr int PER_WORD = 1;
   static __device__ __forceinline__ unsigned word(const float (&x)[1]) {
-    return float_to_tf32(x[0]);
+    return __float_as_uint(x[0]);
+  }
+  template <int N>
+  static __device__ __forceinline__ void round(const unsigned (&x)[N], unsigned (&y)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) y[i] = float_to_tf32(__uint_as_float(x[i]));
   }
   static __device__ __forceinline__ void mma(float (&d)[4], const unsigned (&a)[4],
                                              const unsigned (&b)[2]) {
-    mma_tf32(d, a, b);
+    unsigned a_rounded[4], b_rounded[2];
+    round(a, a_rounded);
+    round(b, b_rounded);
+    mma_tf32(d, a_rounded, b_rounded);
   }
 };
 // float32's products by tensor cores: x = high + low, each of 11 bits, so that x keeps 22 of its 24;
 // a b = low high + high low + high high, small terms first, and low low, below 2^-22, is left out.
-// What lies in shared memory is x itself: the parts are made where they are multiplied. An infinity
-// has no such parts: its products are NaN.
+// Its parts are made where they are multiplied. An infinity has no such parts: its products are NaN.
 struct Tf32x3 {
   static constexpr int PER_WORD = 1;
   static __device__ __forceinline__ unsigned word(const float (&x)[1]) {
@@ -129,12 +140,37 @@ __device__ __forceinline__ void each_sum(const float (&sums)[I][J][4], int row0,
       }
 }
 
+// The moments of a warp's rows, one part of the columns: mma.sync left row g in lanes 4 g ... 4 g + 3.
+template <int I, int J>
+__device__ __forceinline__ void put_moments_of_rows(const float (&sums)[I][J][4], int row0,
+                                                    int column0, int M, int N, int part,
+                                                    const Moments<float>& moments) {
+  const int lane = threadIdx.x % 32, columns = N - column0 < 8 * J ? N - column0 : 8 * J;
+#pragma unroll
+  for (int i = 0; i < I; i++)
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int row = row0 + 16 * i + 8 * half + lane / 4;
+      put_moments<4, 2 * J>(
+          moments, row, row < M, part, columns > 0 ? columns : 0,
+          [&](int e) { return sums[i][e / 2][2 * half + e % 2]; },
+          [&](int e) { return column0 + 8 * (e / 2) + lane % 4 * 2 + e % 2 < N; });
+    }
+}
+
 constexpr int THREADS = 128;  // of a block: four warps
 constexpr int TILE = 64;      // rows and columns of C of a block
 constexpr int WORDS = 16;     // of a row of a tile
 
 template <class Kind>
 constexpr int DEPTH = WORDS * Kind::PER_WORD;  // of a step: 32 numbers of bfloat16, 16 of TF32
+
+// Where the element (r, k) lies, or the nearest one that there is: load is asked for no other, so that
+// no address needs a branch.
+template <class Load>
+__device__ __forceinline__ Place<float> nearest(Load load, int r, int rows, int k, int end) {
+  return load(r < rows ? r : rows - 1, k < end ? k : end - 1);
+}
 
 // What a thread brings of the next tile: loaded and rounded while the present one is multiplied,
 // then stored. Word w of a row holds k = w, and in bfloat16 k = w + 16 too: the order of the terms
@@ -155,8 +191,7 @@ struct Carried {
     const int t = threadIdx.x;
     return ALONG_K ? t % WORDS : t / 8 % 4 + i / (ROWS / 32) * 4;
   }
-  // load(row, k) is asked for rows below `rows` and k below `end` only, which are not 0; what lies
-  // outside becomes 0. Every thread loads something: there is no branch around any load.
+  // load(row, k) gives a Place. What lies outside of `rows` and `end`, which are not 0, becomes 0.
   // order(k), of k below DEPTH: which term stands in this place of a step.
   template <class Load, class Order>
   __device__ __forceinline__ void fetch(int row0, int rows, int k0, int end, Load load,
@@ -167,7 +202,7 @@ struct Carried {
 #pragma unroll
       for (int e = 0; e < Kind::PER_WORD; e++) {
         int r = row0 + row(i), k = k0 + order(word(i) + WORDS * e);
-        float number = load(r < rows ? r : rows - 1, k < end ? k : end - 1);
+        float number = nearest(load, r, rows, k, end).number();
         numbers[e] = r < rows && k < end ? number : 0.0f;
       }
       words[i] = Kind::word(numbers);
@@ -179,9 +214,30 @@ struct Carried {
   }
 };
 
-// The tiles of A and of B: one that is multiplied, and one that is being filled.
+// The same of numbers that are rounded later: they are copied past the registers, one by one, for
+// only so may they lie in any order and begin anywhere.
+template <bool ALONG_K, int ROWS = TILE>
+struct Copied {
+  using Places = Carried<Tf32, ALONG_K, ROWS>;
+  template <class Load, class Order>
+  static __device__ __forceinline__ void copy(unsigned* tile, int row0, int rows, int k0, int end,
+                                              Load load, Order order) {
+#pragma unroll
+    for (int i = 0; i < Places::COUNT; i++) {
+      int row = Places::row(i), word = Places::word(i), r = row0 + row, k = k0 + order(word);
+      Place<float> from = nearest(load, r, rows, k, end);
+      bool is_there = from.is_there && r < rows && k < end;
+      cp_async<4>(&tile[place<WORDS>(row, word)], from.at, is_there);
+    }
+  }
+};
+
+// The tiles of A and of B: one that is multiplied, and one that is being filled, by cp.async two.
+constexpr int STAGES = 3;  // of cp.async: in flight or in use
+template <class Kind>
 struct Tiles {
-  alignas(128) unsigned a[2][TILE * WORDS], b[2][TILE * WORDS];
+  static constexpr int COUNT = Kind::PER_WORD == 1 ? STAGES : 2;
+  alignas(128) unsigned a[COUNT][TILE * WORDS], b[COUNT][TILE * WORDS];
 };
 
 // sums += a(m, k) b(k, n) over k_begin ... k_end - 1, in the block's tile of 64 x COLUMNS from
@@ -189,12 +245,33 @@ struct Tiles {
 // outside M x N is 0.
 template <class Kind, bool A_ALONG_K, bool B_ALONG_K, int COLUMNS, int I, int J, class LoadA,
           class LoadB>
-__device__ __forceinline__ void add_products(Tiles& tiles, int m0, int n0, int M, int N,
+__device__ __forceinline__ void add_products(Tiles<Kind>& tiles, int m0, int n0, int M, int N,
                                              int k_begin, int k_end, LoadA load_a, LoadB load_b,
                                              int row0, int column0, float (&sums)[I][J][4]) {
+  auto load_b_row = [&](int n, int k) { return load_b(k, n); };
+  auto as_it_is = [](int k) { return k; };
+  if constexpr (Kind::PER_WORD == 1) {
+    auto copy = [&](int k0, int stage) {
+      if (k0 < k_end) {
+        Copied<A_ALONG_K>::copy(tiles.a[stage], m0, M, k0, k_end, load_a, as_it_is);
+        Copied<B_ALONG_K, COLUMNS>::copy(tiles.b[stage], n0, N, k0, k_end, load_b_row, as_it_is);
+      }
+      cp_async_commit();  // of nothing, past the end: so that the wait below counts right
+    };
+    for (int step = 0; step < STAGES - 1; step++) copy(k_begin + step * WORDS, step);
+    int stage = 0;
+    for (int k0 = k_begin; k0 < k_end; k0 += WORDS) {
+      cp_async_wait<STAGES - 2>();
+      __syncthreads();  // this step's tiles are there, and nobody reads the last step's any more
+      copy(k0 + (STAGES - 1) * WORDS, stage == 0 ? STAGES - 1 : stage - 1);
+      multiply<Kind, WORDS>(tiles.a[stage], tiles.b[stage], row0, column0, sums);
+      stage = stage == STAGES - 1 ? 0 : stage + 1;
+    }
+    cp_async_wait<0>();
+    return;
+  }
   Carried<Kind, A_ALONG_K> a;
   Carried<Kind, B_ALONG_K, COLUMNS> b;
-  auto as_it_is = [](int k) { return k; };
   int stage = 1;
   for (int k0 = k_begin - DEPTH<Kind>; k0 < k_end; k0 += DEPTH<Kind>, stage ^= 1) {
     const bool is_there = k0 >= k_begin;  // the first time there is nothing yet to be multiplied
@@ -206,7 +283,7 @@ __device__ __forceinline__ void add_products(Tiles& tiles, int m0, int n0, int M
     const int next = k0 + DEPTH<Kind>;
     if (next < k_end) {
       a.fetch(m0, M, next, k_end, load_a, as_it_is);
-      b.fetch(n0, N, next, k_end, [&](int n, int k) { return load_b(k, n); }, as_it_is);
+      b.fetch(n0, N, next, k_end, load_b_row, as_it_is);
     }
     if (is_there) multiply<Kind, WORDS>(tiles.a[stage], tiles.b[stage], row0, column0, sums);
   }
@@ -216,13 +293,13 @@ __device__ __forceinline__ void add_products(Tiles& tiles, int m0, int n0, int M
 template <class Kind>
 struct TensorTile {
   using Number = float;
-  static constexpr int SIZE = TILE;
+  static constexpr int SIZE = TILE, PARTS = 2;
 
   template <bool A_ALONG_K, bool B_ALONG_K, class LoadA, class LoadB, class Store>
   static __device__ __forceinline__ void product(int m0, int n0, int M, int N, int k_begin,
                                                  int k_end, LoadA load_a, LoadB load_b,
-                                                 Store store) {
-    __shared__ Tiles tiles;
+                                                 Store store, const Moments<float>& moments = {}) {
+    __shared__ Tiles<Kind> tiles;
     const int warp = threadIdx.x / 32, row0 = warp / 2 * 32, column0 = warp % 2 * 32;
     float sums[2][4][4] = {};
     add_products<Kind, A_ALONG_K, B_ALONG_K, SIZE>(tiles, m0, n0, M, N, k_begin, k_end, load_a,
@@ -230,5 +307,7 @@ struct TensorTile {
     each_sum(sums, m0 + row0, n0 + column0, [&](int m, int n, float sum) {
       if (m < M && n < N) store(m, n, sum);
     });
+    if (moments.found)
+      put_moments_of_rows(sums, m0 + row0, n0 + column0, M, N, warp % 2, moments);
   }
 };

@@ -8,6 +8,8 @@ from . import gradients, parity, parity_in
 FILE = "minigen/ops/norm.py"
 KERNELS = "kernels/minigen_kernels/cpu/norm.py"
 CHANNELS = "kernels/minigen_kernels/cpu/channels.py"
+CUDA = "kernels/minigen_kernels/cuda/"
+MOMENTS = "tests/kernels/test_cuda_moments.py"
 BATCH_NORM = "tests/kernels/test_norm.py -k 'batch_norm or channel or variance'"
 
 BUGS = [
@@ -96,5 +98,33 @@ BUGS = [
         "start = builder.add(builder.mul(row.index, self.skip), done)",
         "start = builder.mul(row.index, self.skip)",
         (BATCH_NORM,),
+    ),
+    Bug(
+        "parts-of-a-channel-joined-without-what-lies-between-their-means",
+        CUDA + "norm.cu",
+        "square += squares[part] + counts[part] * away * away;",
+        "square += squares[part];",
+        (MOMENTS + " -k 'far_from_zero or with_an_activation'",),
+    ),
+    Bug(
+        "a-block-without-pixels-says-nothing-of-their-count",
+        CUDA + "conv.cuh",
+        "    moments.nothing(Tile::PARTS);\n",
+        "",
+        (MOMENTS + " -k 'without_a_block or several_tiles'",),
+    ),
+    Bug(
+        "moments-of-pixels-beyond-the-last",
+        CUDA + "moments.cuh",
+        "T away = inside(i) ? at(i) - mean : T(0);",
+        "T away = at(i) - mean;",
+        (MOMENTS + " -k moments_of_conv",),
+    ),
+    Bug(
+        "batch-norm-starts-from-the-moments-of-what-was-changed",
+        "minigen/ops/activated.py",
+        "isinstance(made_by, WithMoments) and x.version == [0] else None",
+        "isinstance(made_by, WithMoments) else None",
+        (MOMENTS + " -k changed",),
     ),
 ]
