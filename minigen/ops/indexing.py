@@ -30,7 +30,7 @@ class GetItem(Function):
         self.index, self.is_view = index, basic
 
     def forward(self, x: Any) -> Any:
-        if not x.flags.c_contiguous:
+        if is_recording() and not x.flags.c_contiguous:
             self.axes = tuple(sorted(range(x.ndim), key=lambda i: -x.strides[i]))
         return x[self.index]
 
