@@ -68,14 +68,45 @@ class Placed(Tensor):
         if self._array is None:
             first = self.pieces[0][1]
             apart = _apart(self._shape, [index for index, _ in self.pieces])
-            x = empty(tuple([self._shape[i] for i in self.axes]), first.dtype, first)
-            x = x.transpose([self.axes.index(i) for i in range(x.ndim)])
+            self._array = self._in_place() if apart else None
+        if self._array is None:
+            x = self._turned(empty(self._dims(), first.dtype, first))
             if not apart or sum(y.size for _, y in self.pieces) < x.size:
                 x[...] = 0
             for index, y in self.pieces:
                 x[index] = y if apart else x[index] + y
             self._array, self.pieces = x, []
         return self._array
+
+    def _dims(self) -> tuple[int, ...]:
+        """The sizes of the axes in the order in which they lie."""
+        return tuple([self._shape[i] for i in self.axes])
+
+    def _turned(self, x: Any) -> Any:
+        """An array of these sizes with its axes in the order of this tensor."""
+        return x.transpose([self.axes.index(i) for i in range(x.ndim)])
+
+    def _in_place(self) -> Any:
+        """The array that the pieces, apart from each other, are already all of; None: of none.
+
+        As attention's kernel makes the gradients of q, k and v, if these are parts of one array.
+        """
+        ys = [y for _, y in self.pieces]
+        whole = ys[0].base
+        if type(whole) is not np.ndarray or any([y.base is not whole for y in ys]):
+            return None
+        if sum([y.size for y in ys]) != math.prod(self._shape):
+            return None
+        start = min([_address(y) for y in ys]) - _address(whole)
+        try:
+            x = self._turned(np.ndarray(self._dims(), ys[0].dtype, whole, start))
+        except (TypeError, ValueError):  # the memory is shorter than that, or full of gaps
+            return None
+        for index, y in self.pieces:
+            there = x[index]
+            if _address(there) != _address(y) or there.strides != y.strides:
+                return None
+        return x
 
     def __add__(self, other: Any) -> Tensor:
         if type(other) is Placed and self.pieces and other.pieces:
@@ -84,6 +115,10 @@ class Placed(Tensor):
 
     def __radd__(self, other: Any) -> Tensor:
         return other + Tensor(self.data)
+
+
+def _address(x: Any) -> int:
+    return x.__array_interface__["data"][0]
 
 
 def _apart(shape: tuple[int, ...], indices: list[Any]) -> bool:

@@ -145,6 +145,13 @@ BUGS = [
         ("tests/minigen/test_ops_basic.py -k parts_of_a_tensor",),
     ),
     Bug(
+        "pieces-of-one-memory-taken-for-a-whole-in-any-order",
+        "minigen/ops/indexing.py",
+        "if _address(there) != _address(y) or there.strides",
+        "if there.strides",
+        ("tests/minigen/test_ops_basic.py -k lie_in_their_places",),
+    ),
+    Bug(
         "sum-over-one-axis-taken-for-one-over-the-first",
         "minigen/function.py",
         "while n in axes:",
