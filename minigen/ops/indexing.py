@@ -92,6 +92,8 @@ class Placed(Tensor):
         As attention's kernel makes the gradients of q, k and v, if these are parts of one array.
         """
         ys = [y for _, y in self.pieces]
+        if any([type(y) is not np.ndarray for y in ys]):  # on a GPU
+            return None
         whole = ys[0].base
         if type(whole) is not np.ndarray or any([y.base is not whole for y in ys]):
             return None
