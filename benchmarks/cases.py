@@ -31,11 +31,13 @@ class Goal:
     """What the ratios of a group are held to: their geometric mean, and each of them.
 
     peak: a case also counts as reached when it runs at this share of the measured FMA peak.
+    compiled: what the geometric mean of the ratios to torch.compile is held to, where measured.
     """
 
     geomean: float = 0.0
     each: float = 0.0
     peak: float = math.inf
+    compiled: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,8 +212,14 @@ GROUPS = (
     Group("attention", "attention", attentions(False), Goal(2.0, 2.5, 0.7), (10, 19)),
     Group("attention+", "attention, with backward", attentions(True), Goal(2.0, 2.5, 0.7), (10,)),
     Group("light", "norms, activations, losses, Adam", LIGHT, Goal(1.5, 1.0), tuple(range(8))),
-    Group("steps-mlp", "training step: MLP VAE, GPT, ViT", STEPS_MLP, Goal(1.5, 1.2), (0, 1)),
-    Group("steps-conv", "training step: DCGAN, conv VAE", STEPS_CONV, Goal(1.3, 1.1), (0,)),
+    Group(
+        "steps-mlp", "training step: MLP VAE, GPT, ViT", STEPS_MLP,
+        Goal(1.5, 1.2, compiled=1.2), (0, 1),
+    ),
+    Group(
+        "steps-conv", "training step: DCGAN, conv VAE", STEPS_CONV,
+        Goal(1.3, 1.1, compiled=1.0), (0,),
+    ),
     Group("sampling", "sampling with a key/value cache", SAMPLING, Goal(each=2.0), ()),
     Group("small", "a graph of two operations", SMALL, Goal(each=1.0)),
 )  # fmt: skip

@@ -19,7 +19,8 @@ NOISY = 0.15  # two equal contestants further apart than this: no ratio is claim
 def group_table(group: dict[str, Any], machine: dict[str, Any]) -> str:
     """A group's cases as text for a terminal."""
     head, rows = _group_rows(group, machine)
-    return f"\n{group['title']}\n{aligned(head, rows)}\n{verdict(group, machine)}"
+    lines = [group["title"], aligned(head, rows), *_missing(group), verdict(group, machine)]
+    return "\n" + "\n".join(lines)
 
 
 def _group_rows(
@@ -49,6 +50,20 @@ def _peers(group: dict[str, Any]) -> list[str]:
             if not name.startswith("minigen") and "error" not in column:
                 found[name] = None
     return list(found)
+
+
+def _missing(group: dict[str, Any]) -> list[str]:
+    """Why there is no figure, where somebody has one for other cases of the group, or torch none.
+
+    That NumPy lacks a function altogether is no news.
+    """
+    wanted = {*_peers(group), "torch", "torch.compile"}
+    return [
+        f"{case['name']}: {column['error'].splitlines()[0]}"
+        for case in group["cases"]
+        for name, column in case["columns"].items()
+        if name in wanted and "error" in column
+    ]
 
 
 def _ceiling(case: dict[str, Any], mine: dict[str, Any], machine: dict[str, Any]) -> str:
@@ -89,6 +104,18 @@ def verdict(group: dict[str, Any], machine: dict[str, Any]) -> str:
                 wanted[-1] += f" or {goal['peak']:.0%} of the peak"
             text += f"; goal {', '.join(wanted)}: {'reached' if reached else 'not reached'}"
             text += f" ({len(missed)} cases below)" * bool(missed)
+    return text + _against_compiled(group)
+
+
+def _against_compiled(group: dict[str, Any]) -> str:
+    """What the verdict adds where torch.compile was measured."""
+    ratios = [ratio(case["columns"], "minigen", "torch.compile") for case in group["cases"]]
+    whole, wanted = geomean(ratios), group["goal"].get("compiled", 0.0)
+    if whole != whole:
+        return ""
+    text = f"; × torch.compile: geomean {whole:.2f}"
+    if wanted:
+        text += f", goal ≥ {wanted}: {'reached' if whole >= wanted else 'not reached'}"
     return text
 
 
@@ -145,9 +172,8 @@ def rewrite(root: Path, result: dict[str, Any], path: Path) -> None:
         head, rows = _group_rows(group, result["machine"])
         line = f"<b>{group['title']}.</b> {verdict(group, result['machine'])}."
         # The verdicts are read at a glance, the cases behind them are unfolded.
-        parts.append(
-            f"<details><summary>{line}</summary>\n\n{table(head, rows)}\n\n</details>"
-        )
+        shown = "\n\n".join([table(head, rows), *_missing(group)])
+        parts.append(f"<details><summary>{line}</summary>\n\n{shown}\n\n</details>")
     parts += _rest(result)
     put_between(root / "README.md", "speed", "\n\n".join(parts))
     ladders = [source]

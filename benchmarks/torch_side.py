@@ -18,15 +18,23 @@ from .cases import Case
 from .computations import FORMULAS, LEARNED, batch_of, inputs, parameters_of_adam
 
 Run = Callable[[], Any]
+LAYOUTS = ("contiguous_format", "channels_last")
 CONVOLUTIONAL = ("conv2d", "conv_transpose2d", "batch_norm_relu", "step_dcgan")
 
 
-def prepare(case: Case, compiled: bool = False) -> Run:
-    """A function that computes the case once and returns its results, a list of arrays."""
+def prepare(case: Case, compiled: bool = False, layout: str | None = None) -> Run:
+    """A function that computes the case once and returns its results, a list of arrays.
+
+    layout: the memory format of images, one of LAYOUTS (default: the quicker, where it matters).
+    """
     make = SPECIAL.get(case.op, _formula)
+    if compiled:
+        # What was compiled for the cases before counts towards the number of versions of a function
+        # beyond which torch.compile gives up, and makes it expect sizes that change.
+        torch.compiler.reset()
     convolutional = case.op in CONVOLUTIONAL or case.sizes.get("network") == "conv"
-    formats = [torch.contiguous_format, torch.channels_last]
-    return _best([functools.partial(make, case, f, compiled) for f in formats[: 1 + convolutional]])
+    names = [layout] if layout else LAYOUTS[: 1 + convolutional]
+    return _best([functools.partial(make, case, getattr(torch, n), compiled) for n in names])
 
 
 def _best(makers: list[Callable[[], Run]]) -> Run:
@@ -53,7 +61,8 @@ def _tensor(x: np.ndarray, layout: Any = torch.contiguous_format) -> torch.Tenso
 
 
 def _maybe(function: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
-    return torch.compile(function) if compiled else function
+    # One size each: two networks of one class are not one network of changing sizes.
+    return torch.compile(function, dynamic=False) if compiled else function
 
 
 def _formula(case: Case, layout: Any, compiled: bool) -> Run:

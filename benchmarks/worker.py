@@ -6,7 +6,10 @@ the text of an error, for each.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
+import gc
 import multiprocessing
 import os
 import time
@@ -24,32 +27,42 @@ PIECE = 0.005  # seconds that a piece of calls lasts about: short, so that few a
 # core that this contestant needs (OpenBLAS's for about 2^26 cycles); and a rest instead would leave
 # cold caches and a slow clock.
 WARM = 0.03
+LIMIT = 300.0  # seconds until an answer, compilation included
 
 
 class Contestant:
     """A worker process of one library with a number of threads; close() ends it.
 
-    name: "minigen", "minigen rung 1", "minigen 256 bits", "torch", "torch.compile" or "numpy"; what
-    follows a "#" tells two equal contestants apart.
+    name: "minigen", "minigen rung 1", "minigen 256 bits", "torch", "torch channels_last",
+    "torch.compile" or "numpy"; what follows a "#" tells two equal contestants apart.
     """
 
-    def __init__(self, name: str, threads: int):
-        self.name = name
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, name: str, threads: int, limit: float = LIMIT):
+        self.name, self.threads, self.limit = name, threads, limit
+        self._start()
+
+    def _start(self) -> None:
+        context, name = multiprocessing.get_context("spawn"), self.name.partition("#")[0].strip()
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, name.partition("#")[0].strip(), threads), daemon=True
+            target=_serve, args=(theirs, name, self.threads), daemon=True
         )
         self._process.start()
         theirs.close()
 
     def ask(self, *message: Any) -> Any:
-        """The worker's answer. RuntimeError: what went wrong there."""
+        """The worker's answer. RuntimeError: what went wrong there; the next case finds a new
+        process if this one has ended, or gave no answer within the limit."""
         try:
             self._pipe.send(message)
-            kind, value = self._pipe.recv()
-        except (EOFError, BrokenPipeError):
-            raise RuntimeError(f"{self.name}: its process ended unexpectedly") from None
+            answer = self._pipe.recv() if self._pipe.poll(self.limit) else None
+        except (EOFError, ConnectionError):
+            answer = "error", "its process ended unexpectedly"
+        if answer is None or not self._process.is_alive():
+            self._process.kill()
+            self._pipe.close()
+            self._start()
+        kind, value = answer or ("error", f"no answer within {self.limit:.0f} s")
         if kind == "error":
             raise RuntimeError(f"{self.name}: {value}")
         return value
@@ -95,7 +108,8 @@ def _side(name: str, threads: int) -> Any:
         from . import torch_side
 
         torch.set_num_threads(threads)
-        return lambda case: torch_side.prepare(case, compiled=name == "torch.compile")
+        library, _, layout = name.partition(" ")
+        return lambda case: torch_side.prepare(case, library == "torch.compile", layout or None)
     if name == "numpy":
         from . import numpy_side
 
@@ -147,14 +161,18 @@ def _measure(run: Any, calls: int) -> float:
 def _memory(side: Any, case: Case) -> float:
     """Peak resident bytes over steps 3 to 10, minus what was resident before step 1.
 
-    In a process of its own: an allocator keeps what it once had. Steps of a batch of 2 come first,
-    to load all code, so that neither library's is counted.
+    In a process of its own, which has seen no larger steps: an allocator keeps what it once had.
+    Steps of a batch of 2 come first, to load all code, so that neither library's is counted; what
+    they left to the allocator goes back to the system, or it would count as there before.
     """
     run = side(dataclasses.replace(case, sizes=case.sizes | {"batch": 2}))
     for _ in range(2):
         run()
     run = None
     run = side(case)
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)
     before = _resident("VmRSS")
     for _ in range(2):
         run()

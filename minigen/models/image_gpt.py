@@ -155,7 +155,7 @@ class Block(nn.Module):
         b, t, d = h.shape
         qkv = self.qkv(self.norm1(h)).reshape((b, t, 3, self.n_heads, d // self.n_heads))
         qkv = qkv.permute((2, 0, 3, 1, 4))
-        q, k, v = qkv if cache is None else (qkv[0], *cache.extended(qkv[1:]))  # (B, heads, T, d)
+        q, k, v = qkv if cache is None else cache.extended(qkv)  # (B, heads, T, d) each
         a = F.scaled_dot_product_attention(q, k, v, is_causal=cache is None)
         h = h + self.out(a.transpose(1, 2).reshape((b, t, d)))  # (B, T, heads, d) → (B, T, D)
         return h + self.mlp_out(self.mlp_in(self.norm2(h)))
@@ -168,15 +168,16 @@ class Cache:
         self.length, self.t = length, 0
         self.kv: Any = None  # (2, B, heads, length, d), of which t pixels are filled in
 
-    def extended(self, kv: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys, all values (B, heads, t, d), the next pixel's (2, B, heads, 1, d) behind."""
-        new = kv.data
+    def extended(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The next pixel's query, of its (3, B, heads, 1, d); all keys, all values (B, heads, t, d)
+        with its own behind."""
+        new = qkv.data
         if self.t == 0:
-            self.kv = empty((*new.shape[:3], self.length, new.shape[4]), new.dtype, new)
-        self.kv[:, :, :, self.t] = new[:, :, :, 0]
+            self.kv = empty((2, *new.shape[1:3], self.length, new.shape[4]), new.dtype, new)
+        self.kv[:, :, :, self.t] = new[1:, :, :, 0]
         self.t += 1
         k, v = self.kv[:, :, :, : self.t]
-        return Tensor(k), Tensor(v)
+        return Tensor(new[0]), Tensor(k), Tensor(v)
 
 
 class ImageGPT(nn.Module):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from minigen_kernels import backend_of, beside, empty, namespace_of, readable
+from minigen_kernels import backend_of, beside, namespace_of, readable
 
 from ..function import Function
 from ..tensor import Tensor, is_recording
 from .axes import axis_of
 from .choice import where
 from .operands import operands, to
+from .placed import Placed
 
 __all__ = ["embedding", "gather", "getitem", "index_select", "one_hot", "scatter_add"]
 
@@ -30,7 +30,7 @@ class GetItem(Function):
         self.index, self.is_view = index, basic
 
     def forward(self, x: Any) -> Any:
-        if not x.flags.c_contiguous:
+        if is_recording() and not x.flags.c_contiguous:
             self.axes = tuple(sorted(range(x.ndim), key=lambda i: -x.strides[i]))
         return x[self.index]
 
@@ -38,67 +38,6 @@ class GetItem(Function):
         if self.is_view and not is_recording():
             return Placed(self.shapes[0], [(self.index, gy.data)], self.axes)
         return PutItem(self.index, self.is_view, self.shapes[0])(gy)
-
-
-class Placed(Tensor):
-    """x = 0, then x[index] += y for all pieces (index, y), once the values are asked for.
-
-    What a walk off the tape carries back to a tensor of which views were taken. The sum of two is
-    both lists of pieces, so that all are written into one piece of memory; each by itself would be
-    written among zeros, and those added up: five times the traffic for the thirds of a tensor.
-    The axes lie in memory in the order given, as those of that tensor did.
-    """
-
-    __slots__ = ("_array", "_shape", "axes", "pieces")
-
-    def __init__(
-        self, shape: tuple[int, ...], pieces: list[tuple[Any, Any]], axes: Sequence[int] | None
-    ):
-        self._array: Any = None
-        self._shape, self.pieces = shape, pieces
-        self.axes = range(len(shape)) if axes is None else axes
-        self.requires_grad, self.grad, self.creator, self.version = False, None, None, [0]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    @property
-    def data(self) -> Any:
-        if self._array is None:
-            first = self.pieces[0][1]
-            apart = _apart(self._shape, [index for index, _ in self.pieces])
-            x = empty(tuple([self._shape[i] for i in self.axes]), first.dtype, first)
-            x = x.transpose([self.axes.index(i) for i in range(x.ndim)])
-            if not apart or sum(y.size for _, y in self.pieces) < x.size:
-                x[...] = 0
-            for index, y in self.pieces:
-                x[index] = y if apart else x[index] + y
-            self._array, self.pieces = x, []
-        return self._array
-
-    def __add__(self, other: Any) -> Tensor:
-        if type(other) is Placed and self.pieces and other.pieces:
-            return Placed(self._shape, self.pieces + other.pieces, self.axes)
-        return Tensor(self.data) + other
-
-    def __radd__(self, other: Any) -> Tensor:
-        return other + Tensor(self.data)
-
-
-def _apart(shape: tuple[int, ...], indices: list[Any]) -> bool:
-    """True if no two of the indices pick the same element; False where that is not plain to see."""
-    if len(indices) == 1:
-        return True
-    parts = [index if isinstance(index, tuple) else (index,) for index in indices]
-    axis = len(parts[0]) - 1  # all of the axes before it, and some of its rows
-    if axis < 0 or any(len(p) != axis + 1 or p[:axis] != (slice(None),) * axis for p in parts):
-        return False
-    if not all(isinstance(p[axis], slice | int) for p in parts):
-        return False
-    places = [range(shape[axis])[p[axis]] for p in parts]
-    rows = [i for p in places for i in (p if isinstance(p, range) else (p,))]
-    return len(set(rows)) == len(rows)
 
 
 class PutItem(Function):

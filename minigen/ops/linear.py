@@ -141,17 +141,18 @@ def linear(
     activation: f of f(y), by the same kernel on a GPU; as in conv2d.
     """
     x, w = operands(input, weight)
-    if w.ndim not in (1, 2) or not x.ndim or x.shape[-1] != w.shape[-1]:
+    of_x, of_w = x.shape, w.shape
+    if len(of_w) not in (1, 2) or not of_x or of_x[-1] != of_w[-1]:
         raise ValueError(
-            f"linear: the last axis of the input {x.shape} must be as long as that of the weight "
-            f"{w.shape}, which is (out, in)"
+            f"linear: the last axis of the input {of_x} must be as long as that of the weight "
+            f"{of_w}, which is (out, in)"
         )
-    features = w.shape[:-1]
+    features = of_w[:-1]
     if bias is not None and bias.shape != features:
         raise ValueError(
-            f"linear: the bias has shape {bias.shape}, but the weight {w.shape} takes {features}"
+            f"linear: the bias has shape {bias.shape}, but the weight {of_w} takes {features}"
         )
-    w = w if w.ndim == 2 else w.reshape((1, w.shape[0]))
+    w = w if features else w.reshape((1, of_w[0]))
     if activation is None:
         op: Function = Linear()
     else:

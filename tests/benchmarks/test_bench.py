@@ -4,6 +4,8 @@ is ever timed. No time is asserted here."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -98,6 +100,41 @@ def test_two_processes_take_turns_and_a_ratio_comes_of_it():
     assert "NumPy has no such function" in broken["numpy"]["error"]
 
 
+def test_who_gives_no_answer_in_time_or_ends_is_told_so_and_starts_anew():
+    late = Contestant("minigen", 1, limit=0.01)
+    try:
+        columns = runner.measure(SMALL, [late], rounds=1)
+        assert columns["minigen"]["error"] == "minigen: no answer within 0 s"
+        late.limit = 60.0
+        late._process.kill()
+        late._process.join()
+        columns = runner.measure(SMALL, [late], rounds=1)
+        assert columns["minigen"]["error"] == "minigen: its process ended unexpectedly"
+        assert runner.measure(SMALL, [late], rounds=1)["minigen"]["median"] > 0
+    finally:
+        late.close()
+
+
+MEMORY_OF_A_STEP = """
+import numpy as np
+from benchmarks import cases, worker
+from minigen.environment import keep_freed_memory
+
+def prepare(case):
+    n = 250_000 * case.sizes["batch"]  # 2 MB each
+    return lambda: [np.ones(n)]
+
+keep_freed_memory()
+print(worker._memory(prepare, cases.Case("step", "a step", {"batch": 6})))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system how much a process had")
+def test_the_memory_of_a_step_is_not_lessened_by_what_smaller_steps_left_behind():
+    done = subprocess.run([sys.executable, "-c", MEMORY_OF_A_STEP], capture_output=True, check=True)
+    assert float(done.stdout) == pytest.approx(12e6, rel=0.1)
+
+
 def test_a_wrong_result_is_an_error_and_gets_no_time():
     class Wrong:
         name = "wrong"
@@ -146,6 +183,19 @@ def test_a_goal_is_reached_or_not_by_the_figures():
     noisy = group(goal, (1.0, 2.0))
     noisy["cases"][0]["columns"]["minigen #2"] = column(1.5)
     assert "too noisy" in report.verdict(noisy, MACHINE)
+
+
+def test_torch_compile_has_a_goal_of_its_own_and_no_figure_without_a_reason():
+    some = group({"geomean": 1.0, "each": 0.8, "compiled": 1.2}, (1.0, 1.5), (1.0, 1.5))
+    assert "compile" not in report.verdict(some, MACHINE)
+    some["cases"][0]["columns"]["torch.compile"] = column(1.3)
+    some["cases"][1]["columns"]["torch.compile"] = {"error": "torch.compile: no g++\nat all"}
+    assert "× torch.compile: geomean 1.30, goal ≥ 1.2: reached" in report.verdict(some, MACHINE)
+    assert "case 1: torch.compile: no g++\n" in report.group_table(some, MACHINE)
+    some["cases"][0]["columns"]["torch.compile"] = {"error": "torch.compile: no answer"}
+    assert "case 0: torch.compile: no answer\n" in report.group_table(some, MACHINE)
+    some["cases"][0]["columns"]["numpy"] = {"error": "numpy: has no such function"}
+    assert "numpy" not in report.group_table(some, MACHINE)
 
 
 def test_pages_pictures_and_a_comparison_are_made_of_results(tmp_path: Path):

@@ -100,6 +100,22 @@ def test_any_leading_axes_however_they_lie(data, dtype, causal):
     np.testing.assert_array_equal(out.reshape(same.shape), same)  # to the last bit
     if len(lead) == 2 and out.size:
         assert out.transpose(0, 2, 1, 3).flags.c_contiguous
+    if mask is None and len(lead) == 2 and out.size:
+        slopes = here.attention_backward(*arguments)
+        apart = here.attention_backward(gout, *(x.copy() for x in (q, k, v)), *arguments[4:])
+        for together, alone in zip(slopes, apart, strict=True):
+            np.testing.assert_array_equal(together, alone)
+
+
+def test_gradients_of_the_thirds_of_an_array_are_thirds_of_one():
+    """So that nobody copies them together; as many heads as make no parts of one."""
+    packed = np.random.default_rng(0).standard_normal((8, 5, 3, 2, 16)).astype(np.float32)
+    q, k, v = packed.transpose(2, 0, 3, 1, 4)
+    out, lse = backend_of(q).attention(q, k, v)
+    gq, gk, gv = backend_of(q).attention_backward(q, q, k, v, out, lse)
+    places = [x.__array_interface__["data"][0] for x in (gq, gk, gv)]
+    assert gq.strides == q.strides and np.ptp(np.diff(places)) == 0
+    assert places[1] - places[0] == k.__array_interface__["data"][0] - q.ctypes.data
 
 
 @given(st.data(), st.sampled_from(FLOATS), st.sampled_from(["none", "bool", "float"]))

@@ -1,5 +1,6 @@
 """Operations by their definitions in NumPy, their slopes at kinks and ties, and their errors."""
 
+import minigen_kernels
 import numpy as np
 import pytest
 
@@ -526,6 +527,28 @@ def test_the_gradient_of_the_parts_of_a_tensor_lies_as_the_tensor_does():
     (some,) = minigen.grad(turned[1:].sum(), [base])
     np.testing.assert_array_equal(some.data[:, :, 0], 0)
     np.testing.assert_array_equal(some.data[:, :, 1:], 1)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 1, 2)])
+@pytest.mark.parametrize("n", [2, 400])  # the memory of large arrays has another owner
+def test_pieces_that_lie_in_their_places_are_not_copied(order, n):
+    """As attention makes the gradients of q, k and v; in other places they are."""
+    base = Tensor(np.zeros((n, 3, 4, 8)), requires_grad=True)
+    made = minigen_kernels.empty((n, 3, 4, 8), np.float64)
+    made[...] = np.arange(made.size).reshape(made.shape)
+    turned = base.permute((1, 2, 0, 3))
+    slopes = [made.transpose(1, 2, 0, 3)[i] for i in order]
+
+    class Given(minigen.Function):
+        def forward(self, *parts):
+            return np.zeros(())
+
+        def backward(self, gy):
+            return tuple(Tensor(slope) for slope in slopes)
+
+    (gx,) = minigen.grad(Given()(*turned), [base])
+    np.testing.assert_array_equal(gx.data, np.stack([made[:, i] for i in order], 1))
+    assert np.shares_memory(gx.data, made) == (order == (0, 1, 2))
 
 
 def test_equal_is_element_by_element_and_hashing_by_identity():

@@ -57,6 +57,13 @@ BUGS = [
         (gradients(ATTENTION),),
     ),
     Bug(
+        "gradients-of-the-thirds-of-an-array-in-another-order",
+        KERNEL,
+        "gq, gk, gv = _like(thirds, q.shape[-1])",
+        "gk, gq, gv = _like(thirds, q.shape[-1])",
+        (f"{KERNELS} -k thirds",),
+    ),
+    Bug(
         "online-softmax-keeps-the-old-sum-unscaled",
         "kernels/minigen_kernels/cpu/strips.py",
         "code.loop(m, [(totals.load() * scale).value], terms)",

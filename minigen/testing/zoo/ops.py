@@ -118,14 +118,14 @@ BUGS = [
     ),
     Bug(
         "pieces-that-overlap-laid-over-each-other",
-        "minigen/ops/indexing.py",
+        "minigen/ops/placed.py",
         "x[index] = y if apart else x[index] + y",
         "x[index] = y",
         ("tests/minigen/test_ops_basic.py -k views_of_one_tensor",),
     ),
     Bug(
         "memory-between-the-pieces-not-zero",
-        "minigen/ops/indexing.py",
+        "minigen/ops/placed.py",
         "            if not apart or sum(y.size for _, y in self.pieces) < x.size:\n",
         "            if not apart:\n",
         ("tests/minigen/test_ops_basic.py -k views_of_one_tensor",),
@@ -139,10 +139,17 @@ BUGS = [
     ),
     Bug(
         "axes-of-a-gradient-in-the-order-of-memory",
-        "minigen/ops/indexing.py",
+        "minigen/ops/placed.py",
         "x.transpose([self.axes.index(i) for i in range(x.ndim)])",
         "x.transpose(list(self.axes))",
         ("tests/minigen/test_ops_basic.py -k parts_of_a_tensor",),
+    ),
+    Bug(
+        "pieces-of-one-memory-taken-for-a-whole-in-any-order",
+        "minigen/ops/placed.py",
+        "if _address(there) != _address(y) or there.strides",
+        "if there.strides",
+        ("tests/minigen/test_ops_basic.py -k lie_in_their_places",),
     ),
     Bug(
         "sum-over-one-axis-taken-for-one-over-the-first",
