@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from . import report
-from .cases import GROUPS, LADDERS, SCALING, Case, Group
+from .cases import GROUPS, LADDERS, OF_THREADS, SCALING, Case, Group
 from .machine import describe
 from .runner import exponent, measure
 from .worker import Contestant
 
-EXTRA = ("ladders", "scaling", "memory", "start")  # what is no group of cases
+EXTRA = ("widths", "parts", "ladders", "scaling", "memory", "start")  # what is no group of cases
 ROUNDS, QUICK_ROUNDS = 25, 9
 # Whose memory is measured, in which variants: the least counts. (Which of torch's is the quicker
 # would take steps of full size to find out, before the memory of such steps is measured.)
@@ -39,7 +39,8 @@ class Options:
     only: tuple[str, ...] = ()
     """Groups to measure (default: all): gemm, skinny, conv2d, ...; `minigen bench --list`."""
     vs: tuple[str, ...] = ()
-    """What to compare with: torch, torch.compile, numpy. Default: torch if installed, numpy."""
+    """What to compare with: torch, torch.compile (training steps), numpy. Default: torch if
+    installed, numpy."""
     quick: bool = False
     """A few cases of each group, in about two minutes."""
     rounds: int | None = None
@@ -108,15 +109,22 @@ def run(options: Options, names: Sequence[str], say: Any) -> dict[str, Any]:
     try:
         for group in (g for g in GROUPS if g.name in names):
             cases = [group.cases[i] for i in group.quick] if options.quick else group.cases
+            # Of a single operation torch.compile has the same kernels as torch.
+            whole = [c for c in contestants if c.name != "torch.compile" or "steps" in group.name]
             if cases:
-                result["groups"].append(_group(group, cases, contestants, rounds, machine, say))
+                result["groups"].append(_group(group, cases, whole, rounds, machine, say))
+        if "parts" in names and not options.quick:
+            result["parts"] = _parts(contestants[0], say)
         if "scaling" in names and not options.quick:
             result["scaling"] = _scaling(contestants[:1], rounds, say)
+            result["scaling"] += _scaling_of_threads(threads, rounds, say)
         if "memory" in names:
             result["memory"] = _memory(["minigen", *peers], threads, options.quick, say)
     finally:
         for contestant in contestants:
             contestant.close()
+    if "widths" in names and not options.quick:
+        result["widths"] = _widths(threads, machine["vector_bits"], rounds, say)
     if "ladders" in names:
         result["ladders"] = _ladders(threads, min(rounds, 5), say)
     if "start" in names and not options.quick:
@@ -157,6 +165,35 @@ def _group(
     return done
 
 
+def _parts(contestant: Contestant, say: Any) -> list[dict[str, Any]]:
+    """What each training step and the drawing of samples spend their time on."""
+    cases = [c for g in GROUPS if g.name.startswith(("steps", "sampling")) for c in g.cases]
+    done = [{"name": case.name, "seconds": contestant.ask("parts", case)} for case in cases]
+    say("\n" + report.aligned(*report.parts_rows(done)))
+    return done
+
+
+def _widths(threads: int, most: int, rounds: int, say: Any) -> list[dict[str, Any]]:
+    """Products of 1024 at each width of vectors, beside the FMA peak at that width."""
+    cases = [c for g in GROUPS if g.name == "gemm" for c in g.cases if c.name.startswith("1024")]
+    bits = [b for b in (512, 256, 128) if b <= most]
+    contestants, done = [Contestant(f"minigen {b} bits", threads) for b in bits], []
+    try:
+        columns = [measure(case, contestants, rounds) for case in cases]
+        for b, contestant in zip(bits, contestants, strict=True):
+            peak = contestant.ask("peak", b)
+            rates = {
+                case.name: case.flop / column[contestant.name]["median"] * 1e-9
+                for case, column in zip(cases, columns, strict=True)
+            }
+            done.append({"bits": b, "peak": peak, "gflops": rates})
+    finally:
+        for contestant in contestants:
+            contestant.close()
+    say("\n" + report.aligned(*report.widths_rows(done)))
+    return done
+
+
 def _ladders(threads: int, rounds: int, say: Any) -> dict[str, Any]:
     from minigen_kernels.cpu import LADDERS as kernels
 
@@ -186,6 +223,26 @@ def _scaling(contestants: Any, rounds: int, say: Any) -> list[dict[str, Any]]:
         entry = {"name": series.name, "x": series.x, "seconds": seconds, "fitted": fitted}
         done.append({**entry, "expected": series.expected})
         say(f"{series.name}: time grows as x^{fitted:.2f}, work as x^{series.expected}")
+    return done
+
+
+def _scaling_of_threads(threads: int, rounds: int, say: Any) -> list[dict[str, Any]]:
+    """The same for 1, 2, 4 ... threads, each number in a process of its own."""
+    counts = [2**i for i in range(threads.bit_length()) if 2**i <= threads]
+    if len(counts) < 2:
+        say("one thread: nothing to scale with")
+        return []
+    done, contestants = [], [Contestant(f"minigen #{n} threads", n) for n in counts]
+    try:
+        for case in OF_THREADS:
+            columns = measure(case, contestants, rounds)
+            seconds = [columns[c.name]["median"] for c in contestants]
+            entry = {"name": f"{case.name}, threads", "x": counts, "seconds": seconds}
+            done.append({**entry, "fitted": exponent(counts, seconds), "expected": -1})
+            say(f"{case.name}: time grows as threads^{done[-1]['fitted']:.2f}, work as threads^-1")
+    finally:
+        for contestant in contestants:
+            contestant.close()
     return done
 
 

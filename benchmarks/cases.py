@@ -276,3 +276,8 @@ SCALING = (
         ), 2,
     ),
 )  # fmt: skip
+OF_THREADS = (
+    gemm("GEMM 1024", 1024, 1024, 1024),
+    dataclasses.replace(_layer(n=32), name="conv2d"),
+    next(case for case in STEPS_CONV if case.name.startswith("DCGAN-28")),
+)

@@ -190,8 +190,36 @@ def _machine_line(machine: dict[str, Any]) -> str:
     )
 
 
+def parts_rows(steps: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Shares of the time of each step."""
+    titles = list(steps[0]["seconds"])
+    rows = []
+    for step in steps:
+        whole = sum(step["seconds"].values())
+        shares = [f"{step['seconds'][title] / whole:.0%}" for title in titles]
+        rows.append([step["name"], duration(whole), *shares])
+    return ["", "time", *titles], rows
+
+
+def widths_rows(widths: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Shares of the FMA peak at each width of vectors."""
+    names = list(widths[0]["gflops"])
+    rows = [
+        [f"{w['bits']} bits", f"{w['peak']:.0f} GFLOP/s",
+         *[f"{w['gflops'][name]:.0f}, {w['gflops'][name] / w['peak']:.0%}" for name in names]]
+        for w in widths
+    ]  # fmt: skip
+    return ["vectors of", "FMA peak", *names], rows
+
+
 def _rest(result: dict[str, Any]) -> list[str]:
     parts = []
+    if result.get("widths"):
+        parts += ["**GEMM by vector width**, GFLOP/s and their share of the peak at that width"]
+        parts += [table(*widths_rows(result["widths"]))]
+    if result.get("parts"):
+        parts += ["**Where the time goes**, of all that minigen does in a step"]
+        parts += [table(*parts_rows(result["parts"]))]
     if result.get("memory"):
         rows = [
             [row["name"], *[f"{row['bytes'].get(n, math.nan) / 1e6:.1f} MB" for n in NAMES]]

@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from . import parts
 from .cases import Case
+from .machine import fma_gflops
 
 PIECE = 0.005  # seconds that a piece of calls lasts about: short, so that few are disturbed
 # Seconds of calls before each piece. For so long the threads of who ran before look for work, on a
@@ -87,6 +89,10 @@ def _serve(pipe: Connection, name: str, threads: int) -> None:
                 run, answer = _prepare(side, value)
             elif what == "memory":
                 run, answer = None, _memory(side, value)
+            elif what == "parts":
+                run, answer = None, parts.of_step(value)
+            elif what == "peak":
+                run, answer = None, fma_gflops(value)
             else:
                 answer = _measure(run, value)
             pipe.send(("done", answer))

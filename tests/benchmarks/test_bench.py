@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def result(*pairs: tuple[float, float]) -> dict:
                      "expected": 1}],
         "memory": [{"name": "m", "bytes": {"minigen": 1e6, "torch": 2e6}}],
         "start": {"cold": 20.0, "warm": 1.0},
+        "widths": [{"bits": 256, "peak": 200.0, "gflops": {"1024 NN": 150.0}}],
+        "parts": [{"name": "p", "seconds": {"products": 0.003, "NumPy and Python": 0.001}}],
     }  # fmt: skip
 
 
@@ -56,7 +59,7 @@ def test_every_case_is_one_that_a_side_can_compute():
     from benchmarks import minigen_side
 
     every = [c for g in cases.GROUPS for c in g.cases] + list(cases.LADDERS.values())
-    every += [c for s in cases.SCALING for c in s.cases]
+    every += [c for s in cases.SCALING for c in s.cases] + list(cases.OF_THREADS)
     assert {c.op for c in every} <= set(FORMULAS) | set(minigen_side.SPECIAL)
     assert all(c.flop >= 0 and c.bytes >= 0 for c in every)
     for g in cases.GROUPS:
@@ -198,6 +201,22 @@ def test_torch_compile_has_a_goal_of_its_own_and_no_figure_without_a_reason():
     assert "numpy" not in report.group_table(some, MACHINE)
 
 
+def test_the_parts_of_a_step_are_all_of_it():
+    from benchmarks import minigen_side, parts
+
+    case = cases.LADDERS["gemm"]
+    slow, run = 0.02, minigen_side.prepare(case)
+
+    def step():
+        time.sleep(slow)  # what is in no kernel
+        return run()
+
+    found = parts.of_run(step)
+    assert list(found) == [*parts.COLUMNS, parts.REST]
+    assert found["products"] > 0 and found["attention"] == found["other kernels"] == 0
+    assert slow <= found[parts.REST] < 10 * slow
+
+
 def test_pages_pictures_and_a_comparison_are_made_of_results(tmp_path: Path):
     for page, name in (("README.md", "speed"), ("kernels/README.md", "ladders")):
         (tmp_path / page).parent.mkdir(exist_ok=True)
@@ -213,6 +232,7 @@ def test_pages_pictures_and_a_comparison_are_made_of_results(tmp_path: Path):
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "geomean 1.41" in text and "2.0 MB" in text and "20.0 s" in text
+    assert "| 256 bits | 200 GFLOP/s | 150, 75% |" in text and "| p | 4 ms | 75% | 25% |" in text
     assert "| 1 | fast | 10 ms | 100 × |" in (tmp_path / "kernels/README.md").read_text("utf-8")
     for name in ("ladders", "roofline", "scaling"):
         ElementTree.parse(tmp_path / f"before-{name}.svg")
