@@ -185,23 +185,32 @@ def _lines(count: int, step: int, more: int) -> Array:
 
 
 @intrinsic
-def _copy_lines(typing_context, width, depth, source, at, row, target, to, step):
-    """target[to + k·step + i] = source[at + k·row + i], k < depth, i below the lanes."""
+def _copy_lines(typing_context, width, depth, source, at, row, target, to, step, left):
+    """target[to + k·step + i] = source[at + k·row + i] if i < left else 0; k < depth, i below the
+    lanes. left is at least 1."""
     n, dtype = types.int64, source.dtype
-    signature = types.void(width, n, source, n, n, target, n, n)
+    signature = types.void(width, n, source, n, n, target, n, n, n)
 
     def codegen(context, builder, signature, args):
         code = _Code(context, builder, width.count, dtype)
-        _, depth, source_, at, row, target_, to, step = args
+        _, depth, source_, at, row, target_, to, step, left = args
         begin, end = code.address(source, source_, at), code.address(target, target_, to)
         down, on = (builder.mul(stride, I64(code.size)) for stride in (row, step))
 
-        def body(k, _):
-            value = code.load(builder.add(begin, builder.mul(k, down)), code.vector, code.size)
-            code.store(value, builder.add(end, builder.mul(k, on)))
-            return []
+        def copy(mask):
+            def body(k, _):
+                value = code.load_some(builder.add(begin, builder.mul(k, down)), mask)
+                code.store(value, builder.add(end, builder.mul(k, on)))
+                return []
 
-        code.loop(depth, [], body)
+            code.loop(depth, [], body)
+
+        whole = builder.icmp_signed("==", left, I64(code.lanes))
+        with builder.if_else(whole) as (then, otherwise):
+            with then:
+                copy(None)
+            with otherwise:
+                copy(code.lanes_below(left))
         return context.get_dummy_value()
 
     return signature, codegen
@@ -252,8 +261,8 @@ def _pack(width, x, at, line, deep, r0, count, rows, depth, lines, ramp, target,
             for block in range(0, depth, lanes):
                 k = min(block, depth - lanes)
                 transpose_block(width, x, lines, r, at + k, target, ramp, 0, o + k * rows)
-        elif line == 1 and r + lanes <= count:
-            _copy_lines(width, depth, x, at + r, deep, target, o, rows)
+        elif line == 1 and r < count:
+            _copy_lines(width, depth, x, at + r, deep, target, o, rows, min(lanes, count - r))
         else:
             wanted = min(lanes, rows - part)
             there = max(0, min(wanted, count - r))
@@ -270,7 +279,7 @@ def _pack_ahead(width, a, at, deep, rows, depth, panels, target, to, apart):
     for d in range(depth):
         for p in range(panels):
             here, there = at + d * deep + p * rows, to + p * apart + d * rows
-            _copy_lines(width, 1, a, here, 0, target, there, 0)
+            _copy_lines(width, 1, a, here, 0, target, there, 0, len(width) * 8 // a.itemsize)
 
 
 def _tile(which: int, vectors: int):
@@ -278,20 +287,21 @@ def _tile(which: int, vectors: int):
 
     @intrinsic
     def tile(typing_context, width, depth, a, a_at, lines, r0, a_step, b, b_at, b_row,
-             c, c_at, c_row, start, start_at, first):  # fmt: skip
+             c, c_at, c_row, start, start_at, first, left):  # fmt: skip
         """c[c_at + r·c_row + j] (+)= Σ_k a[a_at + lines[r0 + r] + k·a_step] · b[b_at + k·b_row + j]
 
-        The first time start[start_at + j] is added, afterwards what is there.
+        The first time start[start_at + j] is added, afterwards what is there. Of the last vector,
+        c has `left` lanes.
         """
         rows, n = _heights(width.count)[which], types.int64
         signature = types.void(
-            width, n, a, n, lines, n, n, b, n, n, c, n, n, start, n, types.boolean
+            width, n, a, n, lines, n, n, b, n, n, c, n, n, start, n, types.boolean, n
         )
 
         def codegen(context, builder, signature, args):
             code = _Code(context, builder, width.count, c.dtype)
             (_, depth, a_, a_at, lines_, r0, a_step, b_, b_at, b_row,
-             c_, c_at, c_row, start_, start_at, first) = args  # fmt: skip
+             c_, c_at, c_row, start_, start_at, first, left) = args  # fmt: skip
             size, step = I64(code.size), code.lanes * code.size
             a_start, b_start = code.address(a, a_, a_at), code.address(b, b_, b_at)
             c_start, fresh = code.address(c, c_, c_at), code.address(start, start_, start_at)
@@ -310,7 +320,8 @@ def _tile(which: int, vectors: int):
             def begin(r, v):
                 return code.load(fresh, code.vector, code.size, v * step)
 
-            multiply_into(code, rows, vectors, depth, a_of, b_of, c_lines, first, begin)
+            lanes = [I64(code.lanes)] * (vectors - 1) + [left]
+            multiply_into(code, rows, vectors, depth, a_of, b_of, c_lines, first, begin, left=lanes)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -323,34 +334,35 @@ _tile_10, _tile_11, _tile_12 = (_tile(which, 1) for which in range(3))
 
 
 @jit(**inner)
-def _any_tile(which, two, w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first):
+def _any_tile(which, two, w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first,
+              left):  # fmt: skip
     """The tile of _heights()[which] rows and two vectors or one."""
     if two:
         if which == 0:
-            _tile_20(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
+            _tile_20(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first, left)
         elif which == 1:
-            _tile_21(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
+            _tile_21(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first, left)
         else:
-            _tile_22(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
+            _tile_22(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first, left)
     elif which == 0:
-        _tile_10(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
+        _tile_10(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first, left)
     elif which == 1:
-        _tile_11(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
+        _tile_11(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first, left)
     else:
-        _tile_12(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first)
+        _tile_12(w, n, a, i, lines, r, deep, b, j, b_row, c, at, c_row, start, o, first, left)
 
 
 @jit(**inner)
 def _edge(which, two, w, k, a, i, lines, r0, deep, b, j, b_row, c, at, start, o, first,
           rows, left, sizes, s, tile):  # fmt: skip
-    """A tile that C has not wholly: computed beside it, in s from `tile` on."""
+    """A tile of which C has not all rows: computed beside it, in s from `tile` on."""
     columns = (2 if two else 1) * (len(w) * 8 // c.itemsize)
     if not first:
         for r in range(rows):
             for q in range(left):
                 s[tile + r * columns + q] = c[at + r * sizes[N] + q]
     _any_tile(which, two, w, k, a, i, lines, r0, deep, b, j, b_row, s, tile, columns, start, o,
-              first)  # fmt: skip
+              first, len(w) * 8 // c.itemsize)  # fmt: skip
     for r in range(rows):
         for q in range(left):
             c[at + r * sizes[N] + q] = s[tile + r * columns + q]
@@ -407,15 +419,15 @@ def _block(task, width, a, b, c, start, s, at, sizes, a_lines, b_lines, ramp):
             panel, a_at, r = (a, a_from, i) if here else (s, a_at, 0)
             for j in range(from_, to, columns):
                 two = n - j > lanes
-                whole = left >= rows and n - j >= (columns if two else lanes)
+                of_last = min(lanes, n - j - lanes if two else n - j)
                 packed = sizes[PACKED] != 0 or j + columns > n
                 source = s if packed else b
                 b_at = panels + (j - from_) * k if packed else b0 + k0 * sizes[B_DEEP] + j
                 b_row = columns if packed else sizes[B_DEEP]
                 c_at, f = c0 + i * n + j, k0 == 0
-                if whole:
+                if left >= rows:
                     _any_tile(which, two, width, k, panel, a_at, a_lines, r, deep,
-                              source, b_at, b_row, c, c_at, n, start, j, f)  # fmt: skip
+                              source, b_at, b_row, c, c_at, n, start, j, f, of_last)  # fmt: skip
                 else:
                     _edge(which, two, width, k, panel, a_at, a_lines, r, deep,
                           source, b_at, b_row, c, c_at, start, j, f,
