@@ -117,8 +117,8 @@ def _forward(
     rows, depth = w_shape[0] * w_shape[1] // x_shape[1], w_shape[1] * w_shape[2] * w_shape[3]
     taps = [steps(w_shape[2 + a], dilation[a]) for a in (0, 1)]
     lines = steps(depth), steps(rows, depth), rows * depth
-    with_ = lines, width, itemsize, threads
-    return _plan(x_shape, y_shape, w_shape[1], taps, padding, stride, *with_)
+    images = x_shape, y_shape, w_shape[1]
+    return _plan(*images, taps, padding, stride, lines, width, itemsize, threads)
 
 
 @functools.lru_cache(maxsize=64)
@@ -133,8 +133,8 @@ def _backward(y_shape, w_shape, x_shape, padding, dilation, width, itemsize, thr
         steps(w_shape[1], kernel),
         channels * step,
     )
-    with_ = lines, width, itemsize, threads
-    return _plan(y_shape, x_shape, channels, taps, low, (1, 1), *with_)
+    images = y_shape, x_shape, channels
+    return _plan(*images, taps, low, (1, 1), lines, width, itemsize, threads)
 
 
 def _plan(x_shape, y_shape, channels, taps, low, stride, lines, width, itemsize, threads) -> Plan:
