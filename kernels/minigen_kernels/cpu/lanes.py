@@ -22,9 +22,12 @@ VECTORS = 2  # vectors across a tile; a single one at the end of an odd number
 AHEAD = 16  # steps of k for which b is asked for in advance: it comes from the second-level cache
 
 
-def heights(words: int) -> tuple[int, int, int, int]:
-    """Rows of the register tiles: whatever is left of one height is done by the next."""
-    return (12, 8, 4, 1) if _rows(words) == 12 else (6, 4, 2, 1)
+def heights(words: int) -> tuple[int, int, int, int, int]:
+    """Rows of the register tiles: whatever is left of one height is done by the next.
+
+    3 is for the channels of colours: one row at a time has too few sums for a multiply-add a cycle.
+    """
+    return (12, 8, 4, 3, 1) if _rows(words) == 12 else (6, 4, 3, 2, 1)
 
 
 @intrinsic
@@ -228,10 +231,10 @@ def _sum_tile(which: int, vectors: int) -> Callable[..., Any]:
     return tile
 
 
-_tap_20, _tap_21, _tap_22, _tap_23 = (_tap_tile(which, 2) for which in range(4))
-_tap_10, _tap_11, _tap_12, _tap_13 = (_tap_tile(which, 1) for which in range(4))
-_sum_20, _sum_21, _sum_22, _sum_23 = (_sum_tile(which, 2) for which in range(4))
-_sum_10, _sum_11, _sum_12, _sum_13 = (_sum_tile(which, 1) for which in range(4))
+_tap_20, _tap_21, _tap_22, _tap_23, _tap_24 = (_tap_tile(which, 2) for which in range(5))
+_tap_10, _tap_11, _tap_12, _tap_13, _tap_14 = (_tap_tile(which, 1) for which in range(5))
+_sum_20, _sum_21, _sum_22, _sum_23, _sum_24 = (_sum_tile(which, 2) for which in range(5))
+_sum_10, _sum_11, _sum_12, _sum_13, _sum_14 = (_sum_tile(which, 1) for which in range(5))
 
 
 @jit(**inner)
@@ -244,16 +247,20 @@ def tap_tile(which, two, w, n, a, i, b, j, taps, k, c, at, row, bias, o, first):
             _tap_21(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
         elif which == 2:
             _tap_22(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
-        else:
+        elif which == 3:
             _tap_23(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
+        else:
+            _tap_24(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
     elif which == 0:
         _tap_10(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
     elif which == 1:
         _tap_11(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
     elif which == 2:
         _tap_12(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
-    else:
+    elif which == 3:
         _tap_13(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
+    else:
+        _tap_14(w, n, a, i, b, j, taps, k, c, at, row, bias, o, first)
 
 
 @jit(**inner)
@@ -266,13 +273,17 @@ def sum_tile(which, two, w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, 
             _sum_21(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
         elif which == 2:
             _sum_22(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
-        else:
+        elif which == 3:
             _sum_23(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
+        else:
+            _sum_24(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
     elif which == 0:
         _sum_10(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
     elif which == 1:
         _sum_11(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
     elif which == 2:
         _sum_12(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
-    else:
+    elif which == 3:
         _sum_13(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)
+    else:
+        _sum_14(w, m, n, a, i, pixels, p, taps, r, b, j, b_row, c, at, row)

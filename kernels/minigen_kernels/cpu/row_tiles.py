@@ -67,7 +67,7 @@ def _pixel_tile(which: int) -> Callable[..., Any]:
     return tile
 
 
-_pixels_0, _pixels_1, _pixels_2, _pixels_3 = (_pixel_tile(which) for which in range(4))
+_pixels_0, _pixels_1, _pixels_2, _pixels_3, _pixels_4 = (_pixel_tile(which) for which in range(5))
 
 
 @jit(**inner)
@@ -79,8 +79,10 @@ def pixel_tile(which, w, n, a, i, b, j, bs, taps, k, c, at, cs, row, l0, l1, bia
         _pixels_1(w, n, a, i, b, j, bs, taps, k, c, at, cs, row, l0, l1, bias, o, first)
     elif which == 2:
         _pixels_2(w, n, a, i, b, j, bs, taps, k, c, at, cs, row, l0, l1, bias, o, first)
-    else:
+    elif which == 3:
         _pixels_3(w, n, a, i, b, j, bs, taps, k, c, at, cs, row, l0, l1, bias, o, first)
+    else:
+        _pixels_4(w, n, a, i, b, j, bs, taps, k, c, at, cs, row, l0, l1, bias, o, first)
 
 
 def dot_shape(words: int) -> tuple[int, tuple[int, ...]]:
