@@ -21,6 +21,7 @@ import time
 
 import numpy as np
 from minigen_kernels import backend_of, reference, use
+from minigen_kernels.cpu import LADDERS
 
 from minigen import Tensor
 from minigen import functional as F
@@ -430,10 +431,15 @@ show(grid(np.stack(cut)[:, None], columns=3, scale=7, value_range=(0, 1)),
 # %% id="conv.symptom"
 def trio_is_right(f, geometry):
     """Gradients of a convolution at small shapes, by the formula."""
+    small = check.draw.integers(1, 2)
+    sizes = check.draw.shared(check.draw.tuples(  # of both arrays at once
+        small, small, small, check.draw.integers(2, 4),
+        check.draw.integers(1, 3), small), key="sizes")
+    x = sizes.map(lambda s: (s[0], s[1], s[3], s[3]))
+    w = sizes.map(lambda s: (s[1], s[1], s[4], s[5]))
     with use(rung=0):
         check.gradients(lambda x, w: f(x, w, geometry), order=1,
-                        x=check.some.arrays(check.draw.just((1, 2, 4, 4))),
-                        w=check.some.arrays(check.draw.just((2, 2, 3, 2))))
+                        x=check.some.arrays(x), w=check.some.arrays(w))
 
 
 def symptom(bug, name, f):
@@ -508,7 +514,8 @@ with check.planted(ConvTranspose2d):
 # - rung 2 is a product of matrices over windows that are gathered piece by piece, on all cores, with
 #   the vector registers full;
 # - rung 3 lays the images of a batch side by side in the registers instead;
-# - rung 4, the last, takes whichever of these two is cheaper for the shapes at hand.
+# - rung 4 lays the pixels of a row side by side there;
+# - rung 5, the last, takes whichever of these three is cheapest for the shapes at hand.
 #
 # All have one signature, and all are tested against rung 0. `use(rung=k)` chooses one. Compiling
 # takes a while the first time, and is kept for the next; it is timed apart.
@@ -539,6 +546,9 @@ for rung in (0, 1, 2):
     print(f"rung {rung}: {times[rung] * 1e3:10.3f} ms "
           f"{gain:8.0f} times as fast   (first call {first:.1f} s)")
 assert times[0] / times[2] > 1000
+rungs = [kernel.__name__ for kernel in LADDERS["conv2d"][1:]]
+assert rungs == ["conv2d_1_direct", "conv2d_2_patches", "conv2d_3_lanes",
+                 "conv2d_4_rows", "conv2d_5_chosen"]
 size = np.abs(results[0]).max()
 for rung in (1, 2):
     assert np.abs(results[rung] - results[0]).max() < 1e-4 * size

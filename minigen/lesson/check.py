@@ -64,7 +64,7 @@ def law(what: str, holds: Callable[..., Any], **strategies: Any) -> None:
         except Failed as error:
             raise Failed(f"{error}\n{described(arguments)}") from None
         except Exception as error:
-            error.add_note(f"{what}\n{described(arguments)}")
+            error.add_note(f"while this was checked: {what}\n{described(arguments)}")
             raise
 
     if strategies:
@@ -196,6 +196,8 @@ def op(name: str, thing: Any) -> None:
                     raise Failed(f"{case.name}, derivative of order {_order(error)}:\n{found}"
                                  ) from None
                 except AssertionError as error:
+                    for found, right in example.values():
+                        compare(found, right, case.name)
                     raise Failed(f"{case.name}: {str(error).strip()}") from None
 
             law(case.name, holds, example=case.examples)
