@@ -107,13 +107,16 @@ def equal(yours: Callable[..., Any], right: Callable[..., Any], *, rtol: float =
     law(f"{name} gives the right value", holds, **strategies)
 
 
-def compare(found: Any, expected: Any, name: str, rtol: float = 1e-9) -> None:
-    """Failed, with what the difference looks like, unless found is expected."""
+def compare(found: Any, expected: Any, name: str, rtol: float = 1e-9, size: float = 1e-12) -> None:
+    """Failed, with what the difference looks like, unless found is expected.
+
+    size  of what is added up, where it may cancel: rounding is relative to that.
+    """
     if isinstance(expected, tuple):
         if not isinstance(found, tuple) or len(found) != len(expected):
             raise Failed(f"{name} gives {_brief(found)}, where {len(expected)} values belong")
         for k, (f, e) in enumerate(zip(found, expected, strict=True)):
-            compare(f, e, f"{name}, value {k},", rtol)
+            compare(f, e, f"{name}, value {k},", rtol, size)
         return
     if found is None:
         raise Failed(f"{name} returns None: is a `return` missing?")
@@ -125,7 +128,7 @@ def compare(found: Any, expected: Any, name: str, rtol: float = 1e-9) -> None:
         raise Failed(f"{name} gives an array of shape {y.shape}, where {right.shape} belongs")
     if np.isnan(y).any() and not np.isnan(right).any():
         raise Failed(f"{name} gives NaN: {_brief(y)}, where {_brief(right)} belongs")
-    scale = float(np.abs(right[np.isfinite(right)]).max(initial=1e-12))
+    scale = float(np.abs(right[np.isfinite(right)]).max(initial=size))
     if not np.allclose(y, right, rtol=rtol, atol=rtol * scale, equal_nan=True):
         sizes = {f"axis {k}": n for k, n in enumerate(right.shape)}
         finding = explain(y, right, sizes) if np.isfinite(y).all() else None

@@ -166,8 +166,7 @@ def place(file: str) -> str:
 
 
 def told(error: BaseException, file: str, lesson: str) -> str:
-    """An exception, the learner's own line, or that of the check, and the case that Hypothesis found.
-    """
+    """An exception, the learner's own line or that of the check, and Hypothesis's case."""
     notes = [n for n in getattr(error, "__notes__", []) if "failing case" in n]
     try:
         text = str(error)

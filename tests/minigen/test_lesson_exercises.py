@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,12 +192,32 @@ def suspected(id: str, tmp_path: Path) -> exercises.Verdict:
 
 
 @pytest.mark.parametrize("id", ["conv.upside", "conv.halved"])
-def test_the_failing_case_of_a_convolution_is_small(tmp_path, id):
+def test_the_failing_case_of_a_planted_convolution_is_small(tmp_path, id):
     found = suspected(id, tmp_path)
     case = found.message.partition("smallest failing case:")[2]
     sizes = [[int(n) for n in shape.split(",")] for shape in re.findall(r"shape \((.*)\)", case)]
     assert found.kind == "wrong" and len(sizes) == 2
     assert all(size[:2] == [1, 1] and max(size) <= 3 for size in sizes), case
+
+
+SHOWN = [slip for slip in SLIPS if slip[0].startswith("conv.") or slip[0] == "arrays.matmul"]
+
+
+@pytest.mark.parametrize(("id", "right", "slip"), SHOWN, ids=lambda v: v[:24].strip())
+def test_the_arrays_of_a_failing_case_are_shown(tmp_path, id, right, slip):
+    lesson, path = course.find(id.partition(".")[0]), tmp_path / "answer.py"
+    path.write_text(exercises.solution_text(lesson.cell(id)).replace(right, slip))
+    case = trial.judge_file(lesson, id, path).message.partition("smallest failing")[2]
+    assert "[[" in case and "seed" not in case
+
+
+def test_what_cancels_is_held_to_the_rounding_of_its_terms():
+    """An average of 1 and -1 that is 1e-17 is as right as one that is 0."""
+    from minigen.lesson import check
+
+    check.compare(np.array([9.9998e-13]), np.array([1e-12]), "the average", size=2.0)
+    with pytest.raises(check.Failed):
+        check.compare(np.array([1e-8]), np.array([1e-12]), "the average", size=2.0)
 
 
 def test_a_wrong_value_of_an_operation_is_told_in_the_words_of_the_others(tmp_path):

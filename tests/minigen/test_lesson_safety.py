@@ -281,7 +281,8 @@ def test_what_a_stub_starts_does_not_outlive_its_check(space, progress, way, end
     """Nor where it has a session of its own, and nothing in its environment tells whose it is."""
     told = space.parent / "pid.txt"
     verdict(space, progress, "import subprocess\nleft = subprocess.Popen(['/bin/sleep', '1000'],\n"
-            f"    start_new_session=True{way})\nopen({str(told)!r}, 'w').write(str(left.pid))\n{end}")
+            f"    start_new_session=True{way})\n"
+            f"open({str(told)!r}, 'w').write(str(left.pid))\n{end}")
     assert not alive(int(told.read_text()))
 
 
@@ -291,9 +292,9 @@ def test_a_terminal_that_is_closed_during_a_check_leaves_nothing_running(space, 
     other, told = exercises.file_of(LESSON, "gradient.power", space), space.parent / "pid.txt"
     before = other.read_text()
     exercises.file_of(LESSON, ID, space).write_text(
-        f"import os\nos.remove({str(other)!r})\nwith open({str(told)!r} + '~', 'w') as file:\n"
-        f"    file.write(str(os.getpid()))\nos.rename(file.name, {str(told)!r})\nwhile True: pass\n",
-        encoding="utf-8")
+        f"import os\nos.remove({str(other)!r})\n"
+        f"with open({str(told)!r} + '~', 'w') as file: file.write(str(os.getpid()))\n"
+        f"os.rename(file.name, {str(told)!r})\nwhile True: pass\n", encoding="utf-8")
     check = subprocess.Popen([sys.executable, "-m", "minigen", "lesson", "check", ID],
                              env=package_environment(), cwd=space, stderr=subprocess.DEVNULL)
     while not told.exists():
