@@ -210,17 +210,10 @@ def right_product(a, b):
 
 
 size = check.some.sizes(zero=False, most=4)
-cases = check.draw.tuples(size, size, size, check.draw.integers(0, 99))  # n, m, p, seed
+sizes = check.draw.shared(check.draw.tuples(size, size, size), key="n, m, p")
 
 
-def made(case):
-    n, m, p, seed = case
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal((n, m)), rng.standard_normal((m, p)), rng.standard_normal((n, p))
-
-
-def matmul_is_right(case):
-    a, b, weights = made(case)
+def matmul_is_right(a, b, weights):
     check.compare(product(a, b), a @ b, "matmul")
     left, right = Array(a), Array(b)
     total(mul(matmul(left, right), Array(weights))).backward()
@@ -230,7 +223,10 @@ def matmul_is_right(case):
                   "matmul: the cotangent of b", 1e-6)
 
 
-check.law("matmul (case = n, m, p, seed)", matmul_is_right, case=cases)
+check.law("the product, and its slopes when it is weighed and summed", matmul_is_right,
+          a=check.some.arrays(sizes.map(lambda s: s[:2])),
+          b=check.some.arrays(sizes.map(lambda s: s[1:])),
+          weights=check.some.arrays(sizes.map(lambda s: s[::2])))
 
 # %% [markdown] id="arrays.broadcast"
 # ## Broadcasting, and what it hides

@@ -21,6 +21,7 @@ import time
 
 import numpy as np
 from minigen_kernels import backend_of, reference, use
+from minigen_kernels.cpu import LADDERS
 
 from minigen import Tensor
 from minigen import functional as F
@@ -264,24 +265,29 @@ def kernel_gradient(x, gy, kh, kw, stride, padding):
 
 
 # %% id="conv.weight.check" check="conv.weight" hint1="The loops are those of the convolution, in another order. Only the left side and the factor change." hint2="For all p, q, i, j: gw[p, q] += x[i * stride + p - padding, j * stride + q - padding] * gy[i, j], where that pixel exists. np.pad(x, padding) saves the test."
-def geometry(seed):
-    rng = np.random.default_rng(seed)
-    k, stride, padding = rng.integers(1, 4), int(rng.integers(1, 3)), int(rng.integers(0, 2))
-    n = int(rng.integers(k, 6))
-    x, w = rng.standard_normal((n, n)), rng.standard_normal((k, k))
-    y = reference.conv2d(x[None, None], w[None, None], None, (stride,) * 2, (padding,) * 2)[0, 0]
-    return x, w, rng.standard_normal(y.shape), stride, padding
+def one(part):
+    """A part of one case: of a picture and a kernel, from the test suite's geometries."""
+
+    def single(g):
+        stride, padding, kernel = g["stride"][0], g["padding"][0], g["w_shape"][2:]
+        picture = tuple(max(n, k) for n, k in zip(g["x_shape"][2:], kernel, strict=True))
+        output = tuple(output_size(n, k, stride, padding)
+                       for n, k in zip(picture, kernel, strict=True))
+        return {"x": picture, "gy": output, "kernel": kernel, "stride": stride, "padding": padding}
+
+    return check.draw.shared(check.some.convolutions(zero=False).map(single), key="case").map(
+        lambda case: case[part])
 
 
-def weight_is_right(seed):
-    x, w, gy, stride, padding = geometry(seed)
-    found = kernel_gradient(x.copy(), gy.copy(), *w.shape, stride, padding)
-    right = reference.conv2d_weight(x[None, None], gy[None, None], w.shape, (stride,) * 2, (padding,) * 2)
-    check.compare(found, right[0, 0], f"kernel_gradient, {x.shape}, kernel {w.shape}, stride "
-                  f"{stride}, padding {padding},")
+def weight_is_right(x, gy, kernel, stride, padding):
+    found = kernel_gradient(x.copy(), gy.copy(), *kernel, stride, padding)
+    right = reference.conv2d_weight(x[None, None], gy[None, None], kernel, (stride,) * 2, (padding,) * 2)
+    check.compare(found, right[0, 0], "kernel_gradient")
 
 
-check.law("the kernel's slope", weight_is_right, seed=check.draw.integers(0, 200))
+check.law("the kernel's slope", weight_is_right, x=check.some.arrays(one("x")),
+          gy=check.some.arrays(one("gy")), kernel=one("kernel"), stride=one("stride"),
+          padding=one("padding"))
 
 # %% [markdown] id="conv.scatter"
 # ## Scatter and gather
@@ -342,17 +348,15 @@ def scatter(y, w, stride):
 
 
 # %% id="conv.transposed.check" check="conv.transposed" hint1="Two loops are enough, over the pixels of y: the copy of the kernel lands on a slice of x that is kh rows high and kw columns wide." hint2="`x[i * stride : i * stride + kh, j * stride : j * stride + kw] += y[i, j] * w`"
-def scatter_is_the_adjoint(seed):
-    rng = np.random.default_rng(seed)
-    h, wide, kh, kw = rng.integers(1, 4, 4)
-    stride = int(rng.integers(1, 4))
-    y, w = rng.standard_normal((h, wide)), rng.standard_normal((kh, kw))
+def scatter_is_the_adjoint(y, w, stride):
     found = scatter(y.copy(), w.copy(), stride)
     right = reference.conv_transpose2d(y[None, None], w[None, None], None, (stride, stride))[0, 0]
-    check.compare(found, right, f"scatter of {y.shape} with a kernel {w.shape}, stride {stride},")
+    check.compare(found, right, "scatter")
 
 
-check.law("scatter", scatter_is_the_adjoint, seed=check.draw.integers(0, 200))
+small = check.draw.tuples(check.draw.integers(1, 3), check.draw.integers(1, 3))
+check.law("scatter", scatter_is_the_adjoint, y=check.some.arrays(small), w=check.some.arrays(small),
+          stride=check.draw.integers(1, 3))
 
 # %% [markdown] id="conv.checker"
 # ## Where checkerboards come from
@@ -430,10 +434,15 @@ show(grid(np.stack(cut)[:, None], columns=3, scale=7, value_range=(0, 1)),
 # %% id="conv.symptom"
 def trio_is_right(f, geometry):
     """Gradients of a convolution at small shapes, by the formula."""
+    small = check.draw.integers(1, 2)
+    sizes = check.draw.shared(check.draw.tuples(  # of both arrays at once
+        small, small, small, check.draw.integers(2, 4),
+        check.draw.integers(1, 3), small), key="sizes")
+    x = sizes.map(lambda s: (s[0], s[1], s[3], s[3]))
+    w = sizes.map(lambda s: (s[1], s[1], s[4], s[5]))
     with use(rung=0):
         check.gradients(lambda x, w: f(x, w, geometry), order=1,
-                        x=check.some.arrays(check.draw.just((1, 2, 4, 4))),
-                        w=check.some.arrays(check.draw.just((2, 2, 3, 2))))
+                        x=check.some.arrays(x), w=check.some.arrays(w))
 
 
 def symptom(bug, name, f):
@@ -508,7 +517,8 @@ with check.planted(ConvTranspose2d):
 # - rung 2 is a product of matrices over windows that are gathered piece by piece, on all cores, with
 #   the vector registers full;
 # - rung 3 lays the images of a batch side by side in the registers instead;
-# - rung 4, the last, takes whichever of these two is cheaper for the shapes at hand.
+# - rung 4 lays the pixels of a row side by side there;
+# - rung 5, the last, takes whichever of these three is cheapest for the shapes at hand.
 #
 # All have one signature, and all are tested against rung 0. `use(rung=k)` chooses one. Compiling
 # takes a while the first time, and is kept for the next; it is timed apart.
@@ -539,6 +549,9 @@ for rung in (0, 1, 2):
     print(f"rung {rung}: {times[rung] * 1e3:10.3f} ms "
           f"{gain:8.0f} times as fast   (first call {first:.1f} s)")
 assert times[0] / times[2] > 1000
+rungs = [kernel.__name__ for kernel in LADDERS["conv2d"][1:]]
+assert rungs == ["conv2d_1_direct", "conv2d_2_patches", "conv2d_3_lanes",
+                 "conv2d_4_rows", "conv2d_5_chosen"]
 size = np.abs(results[0]).max()
 for rung in (1, 2):
     assert np.abs(results[rung] - results[0]).max() < 1e-4 * size

@@ -568,7 +568,7 @@ def average_is_the_formula(decay, values):
         right = decay * right + (1 - decay) * v
     out = [Tensor(np.zeros(1))]
     ema.copy_to(out)
-    check.compare(out[0].numpy(), np.array([right]), "the average")
+    check.compare(out[0].numpy(), np.array([right]), "the average", size=2.0)
 
 
 check.law("average ← decay · average + (1 - decay) · p", average_is_the_formula,

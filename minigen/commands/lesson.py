@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from ..cli import out
 from ..errors import MinigenError, OutputError, UsageError, did_you_mean
@@ -28,6 +33,31 @@ ACTIONS = ["list", "run", "start", "check", "hint", "solution", "build"]
 
 
 def main(argv: list[str]) -> int:
+    with _left_in_order():
+        return _main(argv)
+
+
+@contextlib.contextmanager
+def _left_in_order() -> Iterator[None]:
+    """A terminal that is closed ends a lesson as Ctrl-C does: processes end, files are put back."""
+    number = getattr(signal, "SIGHUP", None)  # Windows has none
+    mine = threading.current_thread() is threading.main_thread()
+    if number is None or not mine or signal.getsignal(number) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # the shell may say it once more
+        raise SystemExit(128 + number)
+
+    signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _main(argv: list[str]) -> int:
     if "-h" in argv or "--help" in argv:
         out(USAGE)
         return 0

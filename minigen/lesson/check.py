@@ -64,7 +64,7 @@ def law(what: str, holds: Callable[..., Any], **strategies: Any) -> None:
         except Failed as error:
             raise Failed(f"{error}\n{described(arguments)}") from None
         except Exception as error:
-            error.add_note(f"{what}\n{described(arguments)}")
+            error.add_note(f"while this was checked: {what}\n{described(arguments)}")
             raise
 
     if strategies:
@@ -107,13 +107,16 @@ def equal(yours: Callable[..., Any], right: Callable[..., Any], *, rtol: float =
     law(f"{name} gives the right value", holds, **strategies)
 
 
-def compare(found: Any, expected: Any, name: str, rtol: float = 1e-9) -> None:
-    """Failed, with what the difference looks like, unless found is expected."""
+def compare(found: Any, expected: Any, name: str, rtol: float = 1e-9, size: float = 1e-12) -> None:
+    """Failed, with what the difference looks like, unless found is expected.
+
+    size  of what is added up, where it may cancel: rounding is relative to that.
+    """
     if isinstance(expected, tuple):
         if not isinstance(found, tuple) or len(found) != len(expected):
             raise Failed(f"{name} gives {_brief(found)}, where {len(expected)} values belong")
         for k, (f, e) in enumerate(zip(found, expected, strict=True)):
-            compare(f, e, f"{name}, value {k},", rtol)
+            compare(f, e, f"{name}, value {k},", rtol, size)
         return
     if found is None:
         raise Failed(f"{name} returns None: is a `return` missing?")
@@ -125,7 +128,7 @@ def compare(found: Any, expected: Any, name: str, rtol: float = 1e-9) -> None:
         raise Failed(f"{name} gives an array of shape {y.shape}, where {right.shape} belongs")
     if np.isnan(y).any() and not np.isnan(right).any():
         raise Failed(f"{name} gives NaN: {_brief(y)}, where {_brief(right)} belongs")
-    scale = float(np.abs(right[np.isfinite(right)]).max(initial=1e-12))
+    scale = float(np.abs(right[np.isfinite(right)]).max(initial=size))
     if not np.allclose(y, right, rtol=rtol, atol=rtol * scale, equal_nan=True):
         sizes = {f"axis {k}": n for k, n in enumerate(right.shape)}
         finding = explain(y, right, sizes) if np.isfinite(y).all() else None
@@ -196,6 +199,8 @@ def op(name: str, thing: Any) -> None:
                     raise Failed(f"{case.name}, derivative of order {_order(error)}:\n{found}"
                                  ) from None
                 except AssertionError as error:
+                    for found, right in example.values():
+                        compare(found, right, case.name)
                     raise Failed(f"{case.name}: {str(error).strip()}") from None
 
             law(case.name, holds, example=case.examples)

@@ -102,7 +102,8 @@ def task(lesson: Lesson, cell: Cell) -> list[str]:
     before = lesson.cells[lesson.cells.index(cell) - 1]
     if before.kind != "markdown":
         return []
-    text = each_formula(before.source, lambda tex, shown: plain(tex))
+    text = each_formula(before.source, lambda tex, shown: f"    {plain(tex)}" if shown
+                        else plain(tex))
     lines: list[str] = []
     for block in re.split(r"\n\s*\n", text):
         if block.startswith(("    ", "```", "|")):

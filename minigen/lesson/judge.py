@@ -90,7 +90,7 @@ def judged(
         if isinstance(error, OSError) and error.errno == errno.EFBIG:
             return "stopped", (f"it printed more than {WRITTEN} MB: does a loop never stop?\n"
                                + place(file))
-        return "broken", told(error, file)
+        return "broken", told(error, file, str(lesson.path))
     return "passed", ""
 
 
@@ -160,13 +160,13 @@ def limit_files() -> None:
 
 
 def place(file: str) -> str:
-    """The innermost line of the learner's file in the current exception."""
+    """The innermost line of a file, such as the learner's, in the current exception."""
     frames = [f for f in traceback.extract_tb(sys.exc_info()[2]) if f.filename == file]
     return f"    line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
 
 
-def told(error: BaseException, file: str) -> str:
-    """An exception, the learner's own line, and the case that Hypothesis found."""
+def told(error: BaseException, file: str, lesson: str) -> str:
+    """An exception, the learner's own line or that of the check, and Hypothesis's case."""
     notes = [n for n in getattr(error, "__notes__", []) if "failing case" in n]
     try:
         text = str(error)
@@ -174,7 +174,10 @@ def told(error: BaseException, file: str) -> str:
         text = "(it cannot say what is wrong: its __str__ fails)"
     text = text if len(text) <= LONG else f"{text[:LONG]} ..."
     what = f"{type(error).__name__}: {text}".removesuffix(": ")
-    return "\n".join(filter(None, [what, place(file), *notes]))
+    where = place(file)
+    if not where and place(lesson):  # it is what the code has given that does not fit
+        where = f"    in the check: {place(lesson).partition(': ')[2]}"
+    return "\n".join(filter(None, [what, where, *notes]))
 
 
 if __name__ == "__main__":

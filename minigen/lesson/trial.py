@@ -91,7 +91,7 @@ def _run(command: list[str], place: Path, inside: Path, patience: float) -> int 
     above = [sys.executable, "-I", "-S", warden.__file__, str(place / "ended.txt")]
     with open(place / "printed.txt", "wb") as printed:
         child = subprocess.Popen(
-            [*above, *command], stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT,
+            [*above, *command], stdin=subprocess.PIPE, stdout=printed, stderr=subprocess.STDOUT,
             cwd=inside, env=environment, start_new_session=True,
         )  # fmt: skip
         try:
@@ -104,7 +104,8 @@ def _run(command: list[str], place: Path, inside: Path, patience: float) -> int 
 
 
 def _end_all(child: subprocess.Popen[bytes], mark: str) -> None:
-    """End the child and what it has started: its group, and on Linux what has left the group, too.
+    """End the child, a warden, and what is below it: its group, and on Linux what has left the
+    group, too. The warden ends that itself, unless it was ended first: hence the mark.
     """
     for _ in range(100):  # one that is just starting another leaves that one
         left = [number for number in _marked(f"{MARK}={mark}".encode()) if number != child.pid]
@@ -114,13 +115,15 @@ def _end_all(child: subprocess.Popen[bytes], mark: str) -> None:
         if not left:
             break
     with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(timeout=1)  # it sees the end of its own child, which it alone can
+        child.wait(timeout=3)  # it sees the end of its own child, and what that leaves behind
     if sys.platform == "win32":
         subprocess.run(["taskkill", "/T", "/F", "/PID", str(child.pid)], capture_output=True)
     else:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+    assert child.stdin is not None
+    child.stdin.close()
 
 
 def _marked(mark: bytes) -> list[int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,7 +62,7 @@ def test_a_solution_passes_and_is_remembered(space, progress):
         (GOOD.replace("math.tanh(x.data)", "math.nan"), "wrong", "NaN"),
         (GOOD.replace("math.tanh(x.data)", "math.tnah(x.data)"), "broken", "line 2"),
         (GOOD.replace("return", "retrun"), "broken", "line 3"),
-        ("def tanh(x):\n    pass\n", "broken", "NoneType"),
+        ("def tanh(x):\n    pass\n", "broken", "in the check: return tanh(Value(x)).data"),
         ("def tanh(x):\n    return tanh(x)\n", "broken", "calls itself"),
         ("import sys\nsys.exit(0)\n", "broken", "exit()"),
         ("import os\nos._exit(0)\n", "broken", "ended before"),
@@ -178,6 +180,50 @@ def test_a_plausible_slip_does_not_pass(tmp_path, id, right, slip):
     path.write_text(text.replace(right, slip), encoding="utf-8")
     found = trial.judge_file(lesson, id, path)
     assert found.kind in ("wrong", "broken"), found
+
+
+def suspected(id: str, tmp_path: Path) -> exercises.Verdict:
+    """The verdict on a detective's case as it is given."""
+    lesson = course.find(id.partition(".")[0])
+    cell = lesson.cell(id)
+    path = tmp_path / "case.py"
+    path.write_text(planted.suspect(cell.attributes["bug"], cell.attributes["of"]))
+    return trial.judge_file(lesson, id, path)
+
+
+@pytest.mark.parametrize("id", ["conv.upside", "conv.halved"])
+def test_the_failing_case_of_a_planted_convolution_is_small(tmp_path, id):
+    found = suspected(id, tmp_path)
+    case = found.message.partition("smallest failing case:")[2]
+    sizes = [[int(n) for n in shape.split(",")] for shape in re.findall(r"shape \((.*)\)", case)]
+    assert found.kind == "wrong" and len(sizes) == 2
+    assert all(size[:2] == [1, 1] and max(size) <= 3 for size in sizes), case
+
+
+SHOWN = [slip for slip in SLIPS if slip[0].startswith("conv.") or slip[0] == "arrays.matmul"]
+
+
+@pytest.mark.parametrize(("id", "right", "slip"), SHOWN, ids=lambda v: v[:24].strip())
+def test_the_arrays_of_a_failing_case_are_shown(tmp_path, id, right, slip):
+    lesson, path = course.find(id.partition(".")[0]), tmp_path / "answer.py"
+    path.write_text(exercises.solution_text(lesson.cell(id)).replace(right, slip))
+    case = trial.judge_file(lesson, id, path).message.partition("smallest failing")[2]
+    assert "[[" in case and "seed" not in case
+
+
+def test_what_cancels_is_held_to_the_rounding_of_its_terms():
+    """An average of 1 and -1 that is 1e-17 is as right as one that is 0."""
+    from minigen.lesson import check
+
+    check.compare(np.array([9.9998e-13]), np.array([1e-12]), "the average", size=2.0)
+    with pytest.raises(check.Failed):
+        check.compare(np.array([1e-8]), np.array([1e-12]), "the average", size=2.0)
+
+
+def test_a_wrong_value_of_an_operation_is_told_in_the_words_of_the_others(tmp_path):
+    found = suspected("vae.deviation", tmp_path)
+    assert found.kind == "wrong" and "ACTUAL" not in found.message
+    assert re.search(r"gaussian_kl gives .*, where .* belongs", found.message)
 
 
 def test_endless_printing_is_cut(space, progress):
@@ -325,6 +371,8 @@ def test_stubs_fit_a_terminal(tmp_path, progress):
             assert max(map(len, comments)) <= 80, id
             if "bug" in cell.attributes:
                 assert "# One line below is wrong." in comments, id
+    tanh = exercises.stub_file(LESSON, "gradient.tanh").splitlines()
+    assert "#     y = tanh(x)      ∂y/∂x = 1 - y²" in tanh  # two formulas, not one
 
 
 def test_several_arrays_of_a_failing_case_are_short():

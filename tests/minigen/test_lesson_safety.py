@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -255,17 +256,54 @@ def test_a_stub_that_ends_its_parent_ends_no_more_than_its_check(space, progress
     assert Progress().exercise("gradient", "gradient.power")["passed"]
 
 
-@LINUX
-@pytest.mark.parametrize("end", [GOOD, "import os\nos.kill(os.getppid(), 9)\n", "1 / 0\n"])
-def test_what_a_stub_starts_does_not_outlive_its_check(space, progress, end):
-    told = space.parent / "pid.txt"
-    verdict(space, progress, "import subprocess\nleft = subprocess.Popen(['sleep', '1000'],\n"
-            f"    start_new_session=True)\nopen({str(told)!r}, 'w').write(str(left.pid))\n{end}")
+def alive(pid: int) -> bool:
+    """Running; what has ended, and was not asked yet how, is not."""
     try:
-        state = Path(f"/proc/{told.read_text()}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
-        return
-    assert state == "Z"  # ended; nobody has asked yet how
+        return False
+
+
+def gone(pid: int, patience: float = 10.0) -> bool:
+    end = time.monotonic() + patience
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not alive(pid)
+
+
+@LINUX
+@pytest.mark.parametrize(
+    "way, end",
+    [("", GOOD), ("", "import os\nos.kill(os.getppid(), 9)\n"), ("", "1 / 0\n"), (", env={}", GOOD),
+     (", env={}", "import os\nos._exit(0)\n")],
+)  # fmt: skip
+def test_what_a_stub_starts_does_not_outlive_its_check(space, progress, way, end):
+    """Nor where it has a session of its own, and nothing in its environment tells whose it is."""
+    told = space.parent / "pid.txt"
+    verdict(space, progress, "import subprocess\nleft = subprocess.Popen(['/bin/sleep', '1000'],\n"
+            f"    start_new_session=True{way})\n"
+            f"open({str(told)!r}, 'w').write(str(left.pid))\n{end}")
+    assert not alive(int(told.read_text()))
+
+
+@LINUX
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_a_terminal_that_is_closed_during_a_check_leaves_nothing_running(space, progress, number):
+    other, told = exercises.file_of(LESSON, "gradient.power", space), space.parent / "pid.txt"
+    before = other.read_text()
+    exercises.file_of(LESSON, ID, space).write_text(
+        f"import os\nos.remove({str(other)!r})\n"
+        f"with open({str(told)!r} + '~', 'w') as file: file.write(str(os.getpid()))\n"
+        f"os.rename(file.name, {str(told)!r})\nwhile True: pass\n", encoding="utf-8")
+    check = subprocess.Popen([sys.executable, "-m", "minigen", "lesson", "check", ID],
+                             env=package_environment(), cwd=space, stderr=subprocess.DEVNULL)
+    while not told.exists():
+        time.sleep(0.05)
+    check.send_signal(number)
+    check.wait()
+    assert gone(int(told.read_text()))
+    if number != signal.SIGKILL:  # after which nobody can put anything back
+        assert other.read_text() == before
 
 
 def test_the_line_of_a_loop_is_named_in_a_folder_of_any_alphabet(space, progress, monkeypatch):

@@ -58,6 +58,16 @@ def test_the_wrong_operation_is_named():
     assert "WRONG" in str(found)
 
 
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_nobody_is_accused_where_nudging_cannot_tell(value):
+    """At a kink there are two slopes, and beside NaN there is none."""
+    x = Tensor(np.array([-1.0, value, 2.0]), requires_grad=True)
+    found = minigen.trace((F.relu(x) * 3.0).sum())
+    assert "WRONG" not in str(found) and not any(s.wrong for s in found.steps)
+    if value == 0:
+        assert [s.check is None for s in found.steps if s.op] == [True, False, False]
+
+
 def test_what_cannot_be_traced():
     with pytest.raises(ValueError, match="depends on nothing"):
         minigen.trace(Tensor(1.0))
