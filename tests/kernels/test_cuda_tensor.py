@@ -16,6 +16,7 @@ from minigen_kernels import ACTIVATED, PRODUCTS, backend_of, cuda, emulator, ref
 from minigen_kernels.activations import ACTIVATIONS
 from minigen_kernels.cuda import (
     LADDERS,
+    OTHER_TENSOR_CORES,
     TENSOR_CORES,
     activation,
     conv,
@@ -294,7 +295,8 @@ def test_use_puts_them_in_the_place_of_every_rung(precision):
     for rung in (None, 1, 2):
         with use(backend="emulator", rung=rung, precision=precision):
             for name, kernel in TENSOR_CORES[precision].items():
-                assert getattr(backend_of(x), name) is kernel
+                others = OTHER_TENSOR_CORES.get(precision, {}).get(name, {})
+                assert getattr(backend_of(x), name) is others.get(rung, kernel)
             with use(precision="float32"):
                 assert backend_of(x).gemm is LADDERS["gemm"][-1 if rung is None else rung]
             with use(gemm=np.matmul):

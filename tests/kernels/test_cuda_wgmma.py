@@ -184,7 +184,7 @@ def test_which_product_of_a_layer_is_made_by_boxes(monkeypatch, m, n, kernels):
     for module in (gemm, rounding):
         monkeypatch.setattr(module, "launch", lambda source, kernel, *a, **o: seen.append(kernel))
     x, w = (Tensor(np.zeros(s, np.float32)) for s in ((m, 8), (n, 8)))
-    with use(backend="emulator", precision="bf16"):
+    with use(backend="emulator", precision="bf16", rung=5):
         F.linear(x, w)
     assert seen == kernels
 

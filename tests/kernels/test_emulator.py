@@ -84,6 +84,9 @@ def test_a_tuple_of_arrays_is_a_struct_of_pointers(check):
         ((2.0, np.ones(3, np.int32), None, 1), r"argument 2 .* type int32 does not fit"),
         ((2.0, None, None, 1.5), r"argument 4 of saxpy \(int32_t\): float given"),
         ((2.0, None, None, np.int64(1)), r"argument 4 .*: int64 given; pass np.int32"),
+        ((None, None, None, 1), r"argument 1 of saxpy \(float\): NoneType given"),
+        (([2.0], None, None, 1), r"argument 1 of saxpy \(float\): list given"),
+        ((2.0, np.ones(3, ">f4"), None, 1), r"argument 2 .* type >f4 does not fit"),
     ],
 )
 def test_wrong_arguments_are_type_errors(arguments, message):
@@ -116,6 +119,22 @@ def test_grids_and_blocks_are_ints_or_tuples():
     for bad in [1, (1,), (1, 1, 1, 1), ("1", 1), ((1, 1, 1, 1), 1)]:
         with pytest.raises(TypeError):
             m.indices[bad]
+    with pytest.raises(ValueError, match="at most 2²⁸ blocks"):
+        m.indices[(2**31 - 1, 65535, 65535), 1]
+    for bad in (-1, 2**32, 2**32 + 64):  # not the 64 that 32 bits keep of the last
+        with pytest.raises(ValueError, match="bytes of dynamic shared memory"):
+            m.indices[1, 1, bad]
+    for bad in ("8", 8.0, None):
+        with pytest.raises(TypeError, match="are an int, not"):
+            m.indices[1, 1, bad]
+
+
+def test_volatile_is_no_part_of_a_pointers_type():
+    kernel = emulator.load(SOURCE).volatile_pointers
+    assert [p.name for p in kernel.parameters] == ["float*", "const double*", "void*"]
+    y = floats(1)
+    kernel[1, 1](y, np.full(1, 3.0), None)
+    assert y[0] == 3
 
 
 def test_none_and_empty_arrays_are_null_pointers():
@@ -212,6 +231,14 @@ def test_the_seed_decides_the_order_of_blocks_and_threads():
     assert orders == [order_of(seed) for seed in range(6)]
     assert len({tuple(o) for o in orders}) == 6
     assert len({o[0] // 64 for o in orders}) > 1  # another block is the first
+
+
+def test_a_seed_is_any_whole_number():
+    for seed in (-1, 2**70, np.int64(3)):
+        emulator.load(SOURCE, seed=seed).indices[1, 1](np.zeros(1, np.int32))
+    for seed in ("3", 3.0, None):
+        with pytest.raises(TypeError):
+            emulator.load(SOURCE, seed=seed)
 
 
 def test_threads_of_python_may_launch_at_once():

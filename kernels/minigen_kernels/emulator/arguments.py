@@ -208,7 +208,9 @@ def check_array(parameter: Parameter, value: Any, where: str) -> None:
     if parameter.written and not value.flags.writeable:
         raise ValueError(f"{where}: the kernel may write to it, but the array is read-only")
     size, kind = value.dtype.itemsize, value.dtype.kind
-    if parameter.kind in "sv":  # float4, void: whatever the bytes are
+    if not value.dtype.isnative:  # the bytes of its numbers lie the other way round
+        fits = False
+    elif parameter.kind in "sv":  # float4, void: whatever the bytes are
         fits = True
     elif parameter.kind == "f":
         fits = kind in "fc" and size in (parameter.size, parameter.size * (2 if kind == "c" else 1))
@@ -223,6 +225,8 @@ def scalar(parameter: Parameter, value: Any, where: str) -> np.ndarray:
     kind, size = parameter.kind, parameter.size
     if kind == "s":
         given = np.atleast_1d(np.asarray(value))
+        if not given.dtype.isnative:
+            raise TypeError(f"{where}: numbers of type {given.dtype} do not fit")
         if given.nbytes != size:
             raise TypeError(f"{where}: {given.nbytes} bytes given, {size} needed")
         return np.ascontiguousarray(given)
@@ -237,7 +241,8 @@ def scalar(parameter: Parameter, value: Any, where: str) -> np.ndarray:
     else:
         own = np.asarray(value)[()]
         family = {"f": "f", "i": "iu", "u": "iu", "b": "b"}[kind]
-        fits = own.dtype.kind in family and own.dtype.itemsize == size
+        fits = isinstance(own, np.generic) and own.dtype.kind in family
+        fits = fits and own.dtype.itemsize == size
     dtype = np.dtype("?" if kind == "b" else f"{kind}{size}")
     if not fits:
         given = own.dtype if isinstance(own, np.generic) else type(value).__name__

@@ -20,7 +20,9 @@ class KernelError(RuntimeError):
              fence          wgmma or a copy of a box without the fence that must come before
              swizzle        a tile that wgmma reads with another swizzle than it was written with
              arithmetic     division by zero, signed overflow, a bad shift
-             read-only, assert, trap, hang, stack, memory, compile
+             launch         dynamic shared memory that the source lacks, or more than there is
+             hang           accesses, or turns to wait for another thread, without an end
+             read-only, assert, trap, stack, memory, compile
     file     the source file, line its line; None where they are not known.
     thread   threadIdx of the thread that was found out, block its blockIdx; each (x, y, z).
     other    the place of the earlier access that a race is with, "file:line".

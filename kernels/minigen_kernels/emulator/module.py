@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
+import operator
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from .errors import KernelError
 from .symbols import source_line, variables
 
 MAX_THREADS = 1024
+MAX_BLOCKS = 2**28  # they run one after another, in an order that is drawn beforehand
 
 
 class _Launch(ctypes.Structure):
@@ -89,7 +92,7 @@ class Module:
     """A CUDA source, built and loaded: its extern "C" kernels are its attributes."""
 
     def __init__(self, path: Path, check: bool, seed: int, count: bool):
-        self.path, self.check, self.seed, self.count = path, check, seed, count
+        self.path, self.check, self.seed, self.count = path, check, operator.index(seed), count
         built, self.kernel_names = library(path, check)
         self._library = _Library.of(built)
 
@@ -151,16 +154,24 @@ class Kernel:
         if not isinstance(configuration, tuple) or len(configuration) not in (2, 3):
             raise TypeError(f"{self.name}[grid, block] or {self.name}[grid, block, shared bytes]")
         grid, block = (dimensions(d, self.name) for d in configuration[:2])
-        shared = int(configuration[2]) if len(configuration) == 3 else 0
+        shared = configuration[2] if len(configuration) == 3 else 0
         limits = zip((*grid, *block), (2**31 - 1, 65535, 65535, 1024, 1024, 64), strict=True)
         if any(not 1 <= n <= most for n, most in limits) or np.prod(block) > MAX_THREADS:
             raise ValueError(
                 f"{self.name}[{grid}, {block}]: a block has 1 to {MAX_THREADS} threads, at most 64 "
                 "of them in z; a grid 1 to 2³¹-1 blocks in x, to 65535 in y and z"
             )
-        if shared < 0:
+        if math.prod(grid) > MAX_BLOCKS:
+            raise ValueError(
+                f"{self.name}[{grid}, {block}]: the emulator runs at most 2²⁸ blocks, one by one"
+            )
+        if not isinstance(shared, (int, np.integer)):
+            raise TypeError(
+                f"{self.name}: the bytes of dynamic shared memory are an int, not {shared!r}"
+            )
+        if not 0 <= shared < 2**32:  # how much of it a block can have, the launch knows
             raise ValueError(f"{self.name}: {shared} bytes of dynamic shared memory")
-        return functools.partial(self._run, grid, block, shared)
+        return functools.partial(self._run, grid, block, int(shared))
 
     def _run(self, grid: tuple, block: tuple, shared: int, *arguments: Any) -> None:
         module = self._module

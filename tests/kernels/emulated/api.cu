@@ -30,6 +30,7 @@ KERNEL(indices)(int* out) {
   out[at] = 100 * at + threadIdx.y + 10 * blockIdx.z;
 }
 KERNEL(is_null)(const float* p, int* out) { *out = p == nullptr; }
+KERNEL(volatile_pointers)(volatile float* y, const volatile double* x, volatile void* p) { y[0] = x[0]; }
 KERNEL(shift_by_one)(const float* x, float* y, int n) {
   if (threadIdx.x == 0)
     for (int i = n - 1; i >= 0; i--) y[i] = x[i];

@@ -430,6 +430,10 @@ KERNEL(endless_loop) {
   if (blockIdx.x == 0 && threadIdx.x == 0)
     while (y[0] < 1) y[1] += 1;  // BUG hang
 }
+KERNEL(polls_for_what_nobody_writes) {
+  if (blockIdx.x == 0 && threadIdx.x < 2)
+    while (*(volatile float*)y < 1);  // BUG hang
+}
 extern "C" __global__ void writes_through_const(const float* x, float* y, int n) {
   ((float*)x)[threadIdx.x] = 1;  // BUG read-only
 }

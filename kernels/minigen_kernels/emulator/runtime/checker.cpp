@@ -216,6 +216,10 @@ void check_access(const void* target, size_t bytes, Kind kind, bool may_be_unali
     return check_accumulator(address, kind, site);
   if (++state.steps > (1ull << 26))
     fault_at("hang", "67 million accesses without a barrier: an endless loop?", site);
+  if (state.turns > (1ull << 24))
+    fault_at("hang",
+             "threads of the block wait for what does not come (other blocks run before or after)",
+             site);
   Region* region = find_region(address);
   if (!region && kind == Kind::read && in_library(address)) return;  // a constant, a literal
   if (!region) report_outside(address, bytes, kind, site);

@@ -69,6 +69,7 @@ struct State {
   uint32_t block_serial;       // 1 for the first block that ran
   uint32_t block_epoch;        // block barriers passed
   uint64_t steps;              // accesses since the last switch
+  uint64_t turns;              // that threads gave others to run, since the last block barrier
   bool check, count, running;
   bool mbarriers;              // a block of this launch has some
   void (*body)(void**);

@@ -27,6 +27,10 @@ template <class T>
 struct Describe<const T*> {
   static void print(FILE* out) { fprintf(out, "pr%c%zu ", kind_of<T>(), sizeof(T)); }
 };
+template <class T>
+struct Describe<volatile T*> : Describe<T*> {};
+template <class T>
+struct Describe<const volatile T*> : Describe<const T*> {};
 template <>
 struct Describe<void*> {
   static void print(FILE* out) { fprintf(out, "pwv1 "); }

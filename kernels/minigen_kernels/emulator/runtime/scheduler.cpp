@@ -52,6 +52,7 @@ void make_ready(int thread) { ready.push(thread); }
 void leave() { switch_to_scheduler(fibers[state.thread]); }
 
 void yield() {
+  state.turns++;
   (schedule == Schedule::random ? ready : yielded).push(state.thread);
   leave();
 }
@@ -110,6 +111,7 @@ static void pass_block_barrier() {
                             thread_name(fibers[i]).text));
   if (state.count) count_logged_accesses();
   state.block_epoch++;
+  state.turns = 0;
   for (int i = 0; i < state.threads; i++) {
     fibers[i].wait = Wait::nothing;
     fibers[i].votes = votes;
@@ -123,6 +125,7 @@ static void start_block(unsigned number) {
   current.block = {number % grid.x, number / grid.x % grid.y, number / grid.x / grid.y};
   state.block_serial++;
   state.block_epoch = 0;
+  state.turns = 0;
   ready.clear();
   yielded.clear();
   poison_shared_memory();
