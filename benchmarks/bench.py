@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import json
 import math
+import os
 import shlex
 import sys
 import time
@@ -90,6 +91,9 @@ def default_path(cpu: str) -> Path:
 def run(options: Options, names: Sequence[str], say: Any) -> dict[str, Any]:
     """Everything that is measured, as JSON values."""
     began, peers = time.perf_counter(), _peers(options.vs)
+    # NumPy's threads look for work for 2^26 cycles after each product, on a core that whoever comes
+    # next needs (a torch.matmul of 512 took up to eight times as long). 2^20 cycles are 0.4 ms.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
     machine = describe()
     threads = machine["threads"]
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
