@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..cli import out
 from ..errors import MinigenError
+from .device import device_for
 from .parsing import parse
 
 
@@ -17,6 +18,8 @@ class Options:
 
     profile: Literal["dev", "ci", "thorough"] = "dev"
     """How many cases: dev is quick, thorough takes long."""
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """What to compute on: auto takes a GPU that works."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -24,6 +27,7 @@ class Options:
 def main(argv: list[str]) -> int:
     names, words = _names_and_options(argv)
     options = parse(Options, words, "check [OP or MODEL ...]")
+    device = device_for(options.device)
     if importlib.util.find_spec("hypothesis") is None:
         raise MinigenError(
             "minigen check draws its cases with Hypothesis, which is not installed: "
@@ -41,7 +45,7 @@ def main(argv: list[str]) -> int:
     out(f"{'name':<{width}}  {'cases':>5}  {'worst error':>11}  verdict")
     rows = []
     for name in names:  # one by one: all of them take minutes
-        (row,) = testing.run_checks([name], options.profile)
+        (row,) = testing.run_checks([name], options.profile, device)
         out(f"{row.name:<{width}}  {row.cases:>5}  {row.worst_error:>11.1e}  {row.verdict}")
         rows.append(row)
     failed = [row.name for row in rows if row.verdict != "ok"]
@@ -54,6 +58,6 @@ def _names_and_options(argv: list[str]) -> tuple[list[str], list[str]]:
     names: list[str] = []
     options: list[str] = []
     for word in argv:
-        is_value = bool(options) and options[-1] == "--profile"
+        is_value = bool(options) and options[-1] in ("--profile", "--device")
         (options if word.startswith("-") or is_value else names).append(word)
     return names, options

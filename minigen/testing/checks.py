@@ -31,22 +31,25 @@ class Row:
     seconds: float
 
 
-def check_case(case: Case, **options: object) -> tuple[int, float]:
-    """Draw examples of a case and check each; how many there were, and the worst error."""
+def check_case(case: Case, device: str = "cpu", **options: object) -> tuple[int, float]:
+    """Draw examples of a case and check each there; how many there were, and the worst error."""
     errors = []
 
     @given(case.examples)
     def check(example):  # type: ignore[no-untyped-def]
-        errors.append(example.check(case.order))
+        errors.append(example.on(device).check(case.order))
 
     (settings(**options)(check) if options else check)()  # type: ignore[arg-type]
     return len(errors), max(errors, default=0.0)
 
 
-def run_checks(names: Iterable[str] | None = None, profile: str | None = None) -> list[Row]:
+def run_checks(
+    names: Iterable[str] | None = None, profile: str | None = None, device: str = "cpu"
+) -> list[Row]:
     """Check these ops and models (all of them if none is named), the same examples every time.
 
     profile  "dev" (quick; the default), "ci" or "thorough".
+    device   "cpu" or "cuda": where they are computed.
     Raises UsageError, a ValueError, for a name that is neither an op nor a model.
     """
     from .models import MODEL_CASES
@@ -60,20 +63,21 @@ def run_checks(names: Iterable[str] | None = None, profile: str | None = None) -
             )
     if profile not in (None, *PROFILES):
         raise UnknownName(f"check: profile={profile!r} must be one of {', '.join(PROFILES)}")
-    return [_row(name, table[name], PROFILES[profile or "dev"]) for name in names]
+    return [_row(name, table[name], PROFILES[profile or "dev"], device) for name in names]
 
 
 class UnknownName(UsageError, ValueError):
     """A name that is in no table."""
 
 
-def _row(name: str, cases: list[Case], examples: int) -> Row:
+def _row(name: str, cases: list[Case], examples: int, device: str) -> Row:
     start, count, worst = time.perf_counter(), 0, 0.0
     for case in cases:
         try:
             done, error = check_case(
-                case, max_examples=examples, derandomize=True, database=None, deadline=None,
-                phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
+                case, device, max_examples=examples, derandomize=True, database=None,
+                deadline=None, phases=(Phase.generate, Phase.shrink),
+                suppress_health_check=list(HealthCheck),
             )  # fmt: skip
         except Exception as error:  # whatever an op raises is a failed check, and its text the news
             verdict = f"{case.name}: {type(error).__name__}: {error}"

@@ -21,8 +21,8 @@ MODEL_CASES = Table()
 SEEDS = st.sampled_from([0, 2, 3])  # under 1 the step crosses the kink of a ReLU of the critic
 
 
-def of_parameters(loss: Callable[[], Tensor], *modules: nn.Module) -> Example:
-    """The loss as a function of all parameters of the modules, in float64."""
+def of_parameters(loss: Callable[[str], Tensor], *modules: nn.Module) -> Example:
+    """loss(device) as a function of all parameters of the modules, there, in float64."""
     slots = [
         (module, name)
         for top in modules
@@ -34,9 +34,12 @@ def of_parameters(loss: Callable[[], Tensor], *modules: nn.Module) -> Example:
         buffer.data = buffer.data.astype(np.float64)
 
     def f(*parameters: Tensor) -> Tensor:
+        device = parameters[0].device
+        for buffer in (b for top in modules for b in top.buffers()):
+            buffer.data = buffer.to(device).data
         for (module, name), parameter in zip(slots, parameters, strict=True):
             setattr(module, name, parameter)
-        return loss()
+        return loss(device)
 
     return Example(f, tuple(getattr(m, name).data.astype(np.float64) for m, name in slots))
 
@@ -52,8 +55,9 @@ def _vae(network: str) -> None:
         config = replace(vae.PRESETS[network], size=8, hidden=6, width=2, latent=3)
         model, x = vae.build(config, Generator(seed)), _images(seed, 3, 1, 8, 8)
 
-        def loss() -> Tensor:
-            reconstruction, kl = vae.losses(model, x, Generator(seed + 1))
+        def loss(device: str) -> Tensor:
+            rng = Generator(seed + 1).to(device)
+            reconstruction, kl = vae.losses(model, x.to(device), rng)
             return reconstruction + config.beta * kl
 
         example = of_parameters(loss, model)
@@ -76,10 +80,10 @@ def _dcgan(half: str) -> None:
         real = _images(seed, 3, 1, 8, 8)
         z = Tensor(Generator(seed + 20).normal((3, 3, 1, 1), np.float64))
 
-        def loss() -> Tensor:
+        def loss(device: str) -> Tensor:
             if half == "generator":
-                return dcgan.generator_loss(D(G(z)))
-            return dcgan.discriminator_loss(D(real), D(G(z).detach()))
+                return dcgan.generator_loss(D(G(z.to(device))))
+            return dcgan.discriminator_loss(D(real.to(device)), D(G(z).detach().to(device)))
 
         example = of_parameters(loss, *((G, D) if half == "generator" else (D,)))
         if half == "critic":
@@ -98,5 +102,5 @@ def _image_gpt(draw: Any) -> Any:
     config = replace(image_gpt.PRESETS["14"], size=3, levels=3, width=4, layers=1, n_heads=2)
     model = image_gpt.build(config, Generator(seed))
     tokens = np.asarray(Generator(seed + 1).integers(0, config.levels, (2, 3, 3)))
-    example = of_parameters(lambda: image_gpt.nats(model, tokens), model)
+    example = of_parameters(lambda device: image_gpt.nats(model, tokens), model)
     return example.f, example.arrays

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,18 @@ class Example:
         """Hold the value to the reference and the gradients to differences; the worst error."""
         self.check_value()
         return check_grad(self.f, *self.arrays, order=order) if order else 0.0
+
+    def on(self, device: str) -> Example:
+        """The same, computed on a device: its inputs are moved there, and its outputs back."""
+        if device == "cpu":
+            return self
+        from ..tensor import Tensor
+
+        def f(*xs: Tensor) -> Any:
+            found = self.f(*[x.to(device) for x in xs])
+            return found.to("cpu") if isinstance(found, Tensor) else [y.to("cpu") for y in found]
+
+        return replace(self, f=f)
 
     def check_value(self) -> None:
         """The value is that of the reference, to within the rounding of float64."""

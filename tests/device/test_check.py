@@ -34,6 +34,6 @@ def test_gradients_on_the_device(case, strict, monkeypatch):
 
 @pytest.mark.parametrize("command", [check, warmup])
 def test_without_a_gpu_it_is_said_what_is_missing(command, monkeypatch):
-    monkeypatch.setattr("minigen.environment.missing_for_cuda", lambda: "no driver: use --device cpu")
-    with pytest.raises(MinigenError, match="--device cuda: no driver: use --device cpu"):
+    monkeypatch.setattr("minigen.environment.missing_for_cuda", lambda: "no driver: use the CPU")
+    with pytest.raises(MinigenError, match="--device cuda: no driver: use the CPU"):
         command.main(["--device", "cuda"])

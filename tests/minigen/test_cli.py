@@ -440,15 +440,18 @@ def test_check_takes_names_and_options_in_any_order(minigen, monkeypatch):
     asked = []
     original = testing.run_checks
 
-    def fake(names, profile=None):
+    def fake(names, profile=None, device="cpu"):
         if names not in (["conv2d"], ["vae"]):
             return original(names, profile)
         asked.append((*names, profile))
+        assert device == "cpu"
         return [testing.Row(names[0], 3, 1e-9, "ok", 0.1)]
 
     monkeypatch.setattr(testing, "run_checks", fake, raising=False)
     code, said, _ = minigen("check", "conv2d", "--profile", "ci", "vae")
     assert code == 0 and asked == [("conv2d", "ci"), ("vae", "ci")] and "2 of 2 ok" in said
+    code, said, _ = minigen("check", "--device", "cpu", "conv2d")
+    assert code == 0 and asked.pop() == ("conv2d", "dev")
     refused(minigen("check", "vae", "conv2"), 2, "'conv2'", 'Did you mean "conv2d"?')
     assert len(asked) == 2  # nothing is checked when a name is wrong
 
