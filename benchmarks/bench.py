@@ -7,6 +7,7 @@ README.md and kernels/README.md are made from it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import importlib.util
@@ -16,7 +17,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,8 @@ def run(options: Options, names: Sequence[str], say: Any) -> dict[str, Any]:
         "groups": [],
     }
     # The same contestant twice: how far apart two equal things come out is the noise.
-    contestants = [Contestant(n, threads) for n in ("minigen", "minigen #2", *peers)]
-    try:
+    everybody = "minigen", "minigen #2", *peers
+    with _closing([Contestant(name, threads) for name in everybody]) as contestants:
         for group in (g for g in GROUPS if g.name in names):
             cases = [group.cases[i] for i in group.quick] if options.quick else group.cases
             # Of a single operation torch.compile has the same kernels as torch.
@@ -124,9 +125,6 @@ def run(options: Options, names: Sequence[str], say: Any) -> dict[str, Any]:
             result["scaling"] += _scaling_of_threads(threads, rounds, say)
         if "memory" in names:
             result["memory"] = _memory(["minigen", *peers], threads, options.quick, say)
-    finally:
-        for contestant in contestants:
-            contestant.close()
     if "widths" in names and not options.quick:
         result["widths"] = _widths(threads, machine["vector_bits"], rounds, say)
     if "ladders" in names:
@@ -135,6 +133,16 @@ def run(options: Options, names: Sequence[str], say: Any) -> dict[str, Any]:
         result["start"] = _start(threads, say)
     result["seconds"] = time.perf_counter() - began
     return result
+
+
+@contextlib.contextmanager
+def _closing(contestants: list[Contestant]) -> Iterator[list[Contestant]]:
+    """The contestants, whose processes end with the block."""
+    try:
+        yield contestants
+    finally:
+        for contestant in contestants:
+            contestant.close()
 
 
 def _peers(asked: Sequence[str]) -> list[str]:
@@ -180,9 +188,8 @@ def _parts(contestant: Contestant, say: Any) -> list[dict[str, Any]]:
 def _widths(threads: int, most: int, rounds: int, say: Any) -> list[dict[str, Any]]:
     """Products of 1024 at each width of vectors, beside the FMA peak at that width."""
     cases = [c for g in GROUPS if g.name == "gemm" for c in g.cases if c.name.startswith("1024")]
-    bits = [b for b in (512, 256, 128) if b <= most]
-    contestants, done = [Contestant(f"minigen {b} bits", threads) for b in bits], []
-    try:
+    bits, done = [b for b in (512, 256, 128) if b <= most], []
+    with _closing([Contestant(f"minigen {b} bits", threads) for b in bits]) as contestants:
         columns = [measure(case, contestants, rounds) for case in cases]
         for b, contestant in zip(bits, contestants, strict=True):
             peak = contestant.ask("peak", b)
@@ -191,9 +198,6 @@ def _widths(threads: int, most: int, rounds: int, say: Any) -> list[dict[str, An
                 for case, column in zip(cases, columns, strict=True)
             }
             done.append({"bits": b, "peak": peak, "gflops": rates})
-    finally:
-        for contestant in contestants:
-            contestant.close()
     say("\n" + report.aligned(*report.widths_rows(done)))
     return done
 
@@ -203,17 +207,14 @@ def _ladders(threads: int, rounds: int, say: Any) -> dict[str, Any]:
 
     done = {}
     for name, case in LADDERS.items():
-        rungs = [Contestant(f"minigen rung {r}", threads) for r in range(len(kernels[name]))]
-        try:
+        count = len(kernels[name])
+        with _closing([Contestant(f"minigen rung {r}", threads) for r in range(count)]) as rungs:
             done[name] = {
                 "case": case.name,
                 "flop": case.flop,
                 "rungs": [kernel.__name__ for kernel in kernels[name]],
                 "columns": measure(case, rungs, rounds),
             }
-        finally:
-            for rung in rungs:
-                rung.close()
         say(report.ladder_table(name, done[name]))
     return done
 
@@ -236,17 +237,14 @@ def _scaling_of_threads(threads: int, rounds: int, say: Any) -> list[dict[str, A
     if len(counts) < 2:
         say("one thread: nothing to scale with")
         return []
-    done, contestants = [], [Contestant(f"minigen #{n} threads", n) for n in counts]
-    try:
+    done = []
+    with _closing([Contestant(f"minigen #{n} threads", n) for n in counts]) as contestants:
         for case in OF_THREADS:
             columns = measure(case, contestants, rounds)
             seconds = [columns[c.name]["median"] for c in contestants]
             entry = {"name": f"{case.name}, threads", "x": counts, "seconds": seconds}
             done.append({**entry, "fitted": exponent(counts, seconds), "expected": -1})
             say(f"{case.name}: time grows as threads^{done[-1]['fitted']:.2f}, work as threads^-1")
-    finally:
-        for contestant in contestants:
-            contestant.close()
     return done
 
 
